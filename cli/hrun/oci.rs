@@ -1,0 +1,137 @@
+//! A plan as the configuration of an OCI runtime (`--dry-run=oci`).
+//!
+//! What only hrun can do has no place in that format: generated files and missing mount points.
+//! The whole plan stands in an annotation, so nothing is lost.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{
+    LinuxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
+    Mount, MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+};
+use runtime::plan::{Action, Map, Plan, Step};
+use runtime::text::Text;
+use runtime::{Error, Result};
+
+/// The annotation that holds the plan as JSON.
+const ANNOTATION: &str = "org.hrun.plan";
+
+/// Writes a plan as an OCI runtime configuration.
+///
+/// # Errors
+///
+/// Fails if the plan lacks a step every plan has.
+pub fn spec(plan: &Plan) -> Result<Spec> {
+    let json = serde_json::to_string(plan).unwrap_or_default();
+    let spec = build(plan, json);
+    spec.map_err(|error| Error::new("write the plan as an OCI configuration", error.to_string()))
+}
+
+fn build(plan: &Plan, json: String) -> std::result::Result<Spec, OciSpecError> {
+    let (uid, gid) = ids(plan);
+    let root = RootBuilder::default()
+        .path(plan.image.as_path())
+        .readonly(plan.steps.iter().any(|step| is_read_only(step, &plan.image)))
+        .build()?;
+    let namespaces = [LinuxNamespaceType::User, LinuxNamespaceType::Mount];
+    let namespaces = namespaces.map(|kind| LinuxNamespaceBuilder::default().typ(kind).build());
+    let linux = LinuxBuilder::default()
+        .namespaces(namespaces.into_iter().collect::<std::result::Result<Vec<_>, _>>()?)
+        .uid_mappings(vec![mapping(uid)?])
+        .gid_mappings(vec![mapping(gid)?])
+        .build()?;
+    SpecBuilder::default()
+        .version("1.0.2")
+        .root(root)
+        .mounts(mounts(plan)?)
+        .process(process(plan, uid, gid)?)
+        .linux(linux)
+        .annotations(HashMap::from([(ANNOTATION.to_owned(), json)]))
+        .build()
+}
+
+fn ids(plan: &Plan) -> (Map, Map) {
+    let ids = plan.steps.iter().find_map(|step| match step.action {
+        Action::Unshare { uid, gid } => Some((uid, gid)),
+        _ => None,
+    });
+    ids.unwrap_or((Map { inside: 0, outside: 0 }, Map { inside: 0, outside: 0 }))
+}
+
+fn mapping(map: Map) -> std::result::Result<LinuxIdMapping, OciSpecError> {
+    LinuxIdMappingBuilder::default()
+        .container_id(map.inside)
+        .host_id(map.outside)
+        .size(1_u32)
+        .build()
+}
+
+fn is_read_only(step: &Step, path: &Text) -> bool {
+    matches!(&step.action, Action::ReadOnly { target, .. } if target == path)
+        || matches!(&step.action, Action::Overlay { target, layer: None, .. } if target == path)
+}
+
+/// The mounts made inside, with sources of the host; those from the stage are hrun's own files.
+fn mounts(plan: &Plan) -> std::result::Result<Vec<Mount>, OciSpecError> {
+    let stage = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Tmpfs { target, .. } => Some(target.as_path()),
+        _ => None,
+    });
+    let inside = plan.steps.iter().skip_while(|step| !matches!(step.action, Action::Enter { .. }));
+    let mut mounts = Vec::new();
+    for step in inside {
+        match &step.action {
+            Action::Bind { source, target, recursive } => {
+                if stage.is_some_and(|stage| source.as_path().starts_with(stage)) {
+                    continue;
+                }
+                let mut options = vec![if *recursive { "rbind" } else { "bind" }.to_owned()];
+                if plan.steps.iter().any(|step| is_read_only(step, target)) {
+                    options.push("ro".to_owned());
+                }
+                mounts.push(mount("bind", source.as_path().into(), target, options)?);
+            }
+            Action::Tmpfs { target, mode, size } => {
+                let mut options = vec!["nosuid".to_owned(), "nodev".to_owned()];
+                options.push(format!("mode={mode:o}"));
+                options.extend(size.as_ref().map(|size| format!("size={size}")));
+                mounts.push(mount("tmpfs", PathBuf::from("tmpfs"), target, options)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(mounts)
+}
+
+fn mount(
+    kind: &str,
+    source: PathBuf,
+    target: &Text,
+    options: Vec<String>,
+) -> std::result::Result<Mount, OciSpecError> {
+    let mount = MountBuilder::default().typ(kind).source(source).destination(target.as_path());
+    mount.options(options).build()
+}
+
+fn process(plan: &Plan, uid: Map, gid: Map) -> std::result::Result<Process, OciSpecError> {
+    let cwd = plan.steps.iter().find_map(|step| match &step.action {
+        Action::ChangeDirectory { path } => Some(path.as_path()),
+        _ => None,
+    });
+    let (arguments, environment) = match plan.execute() {
+        Some(Action::Execute { arguments, environment, .. }) => (
+            arguments.iter().map(Text::to_string).collect(),
+            environment.iter().map(|set| format!("{}={}", set.name, set.value)).collect(),
+        ),
+        _ => (Vec::new(), Vec::new()),
+    };
+    ProcessBuilder::default()
+        .args(arguments)
+        .env(environment)
+        .cwd(cwd.unwrap_or("/".as_ref()))
+        .no_new_privileges(true)
+        .user(UserBuilder::default().uid(uid.inside).gid(gid.inside).build()?)
+        .build()
+}

@@ -1,0 +1,215 @@
+//! Carries out a plan, step by step; decides nothing and words no message.
+//!
+//! The process that starts is the process that becomes the command: no step forks.
+#![allow(clippy::disallowed_methods, reason = "this is where the plan is carried out")]
+
+mod mountinfo;
+mod overlay;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
+use crate::sys::{MountFlags, file, mount, process};
+use crate::text::Text;
+
+/// The step that failed, and why; [`crate::hints::explain`] words it.
+#[derive(Debug)]
+pub struct Failed<'a> {
+    /// The step.
+    pub step: &'a Step,
+    /// The kernel's error number.
+    pub errno: Errno,
+    /// The program that could not be executed, as far as one was found.
+    pub program: Option<PathBuf>,
+}
+
+/// Becomes the plan's command; comes back only if a step failed.
+///
+/// A plan without [`Action::Execute`] at its end is nobody's: `None`.
+pub fn apply(plan: &Plan) -> Option<Failed<'_>> {
+    let mut process = Process { is_inside: false, program: None };
+    let failed = plan.steps.iter().find_map(|step| {
+        let errno = process.take(&step.action).err()?;
+        Some((step, errno))
+    });
+    let (step, errno) = failed?;
+    Some(Failed { step, errno, program: process.program })
+}
+
+/// Takes actions of a plan without becoming a command, to see which of them work.
+///
+/// # Errors
+///
+/// The index of the action that failed, and its errno.
+pub fn attempt(actions: &[Action]) -> Result<(), (usize, Errno)> {
+    let mut process = Process { is_inside: false, program: None };
+    for (index, action) in actions.iter().enumerate() {
+        process.take(action).map_err(|errno| (index, errno))?;
+    }
+    Ok(())
+}
+
+/// What changes while a plan is carried out.
+struct Process {
+    /// The container's root is the root, and the host's root is the current directory.
+    is_inside: bool,
+    program: Option<PathBuf>,
+}
+
+impl Process {
+    fn take(&mut self, action: &Action) -> Result<(), Errno> {
+        match action {
+            Action::Unshare { uid, gid } => unshare(*uid, *gid),
+            Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
+            Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),
+            Action::File { path, mode, contents } => {
+                file::make_file(path.as_path(), *mode, contents.as_bytes())
+            }
+            Action::Link { path, target } => process::make_link(target.as_path(), path.as_path()),
+            Action::Bind { source, target, recursive } => {
+                mount::bind(self.outside(source), target.as_path(), *recursive)
+            }
+            Action::Overlay { target, below, layer } => {
+                let below = below.as_ref().map(|below| self.outside(below));
+                overlay::mount(target.as_path(), below, layer.as_ref())
+            }
+            Action::ReadOnly { target, recursive, by } => {
+                self.read_only(target.as_path(), *recursive, *by)
+            }
+            Action::Enter { root, by } => self.enter(root.as_path(), *by),
+            Action::Unmount { target } => mount::detach(target.as_path()),
+            Action::Leave { by } => leave(*by),
+            Action::ChangeDirectory { path } => mount::change_directory(path.as_path()),
+            Action::Restrict { capabilities } => restrict(*capabilities),
+            Action::Execute { arguments, search, environment } => {
+                self.execute(arguments, search, environment)
+            }
+        }
+    }
+
+    /// A host path as it can be reached: from the current directory, once the root has changed.
+    fn outside<'a>(&self, path: &'a Text) -> &'a Path {
+        let path = path.as_path();
+        match path.strip_prefix("/") {
+            Ok(rest) if self.is_inside && rest.as_os_str().is_empty() => Path::new("."),
+            Ok(rest) if self.is_inside => rest,
+            _ => path,
+        }
+    }
+
+    fn read_only(&self, target: &Path, recursive: bool, by: ReadOnlyBy) -> Result<(), Errno> {
+        if by == ReadOnlyBy::MountSetattr {
+            return mount::set_read_only(target, recursive);
+        }
+        mount::remount_read_only(target)?;
+        if recursive {
+            let mountinfo = Text::from("/proc/self/mountinfo");
+            for below in mountinfo::mounts_below(self.outside(&mountinfo), target)? {
+                mount::remount_read_only(&below)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the root and makes the host's root the current directory.
+    fn enter(&mut self, root: &Path, by: EnterBy) -> Result<(), Errno> {
+        // Opened in the new mount namespace: a bind takes no source from another one.
+        let host = mount::open_directory(Path::new("/"))?;
+        match by {
+            EnterBy::PivotRoot => mount::pivot_root(root)?,
+            EnterBy::MoveMount => {
+                mount::change_directory(root)?;
+                mount::move_mount(Path::new("."), Path::new("/"))?;
+                mount::chroot_here()?;
+            }
+        }
+        self.is_inside = true;
+        mount::change_directory_to(host)
+    }
+
+    /// Tries the directories one after the other, as execvp(3) does.
+    fn execute(
+        &mut self,
+        arguments: &[Text],
+        search: &[Text],
+        environment: &[Variable],
+    ) -> Result<(), Errno> {
+        let command = arguments.first().ok_or(Errno::EINVAL)?;
+        let environment: Vec<OsString> = environment.iter().map(assignment).collect();
+        let image = process::ExecImage::new(
+            arguments.iter().map(Text::as_os_str),
+            environment.iter().map(OsString::as_os_str),
+        )?;
+        if command.as_bytes().contains(&b'/') {
+            self.program = Some(command.as_path().to_path_buf());
+            return Err(image.execute(command.as_path()));
+        }
+        let mut failure = Errno::ENOENT;
+        for directory in search {
+            let path = directory.as_path().join(command.as_path());
+            match image.execute(&path) {
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                // Another directory may have one that can be executed.
+                Errno::EACCES => {
+                    failure = Errno::EACCES;
+                    self.program.get_or_insert(path);
+                }
+                errno => {
+                    self.program = Some(path);
+                    return Err(errno);
+                }
+            }
+        }
+        if self.program.is_none() {
+            // Found, but its interpreter was not.
+            let paths = search.iter().map(|directory| directory.as_path().join(command.as_path()));
+            self.program = paths.into_iter().find(|path| path.exists());
+        }
+        Err(failure)
+    }
+}
+
+fn unshare(uid: Map, gid: Map) -> Result<(), Errno> {
+    process::unshare_user_and_mounts()?;
+    // Without this the kernel refuses a group map of an unprivileged user (user_namespaces(7)).
+    file::write_setting("/proc/self/setgroups", "deny")?;
+    let map = |map: Map| format!("{} {} 1", map.inside, map.outside);
+    file::write_setting("/proc/self/uid_map", &map(uid))?;
+    file::write_setting("/proc/self/gid_map", &map(gid))
+}
+
+fn tmpfs(target: &Text, mode: u32, size: Option<&str>) -> Result<(), Errno> {
+    let mut options = format!("mode={mode:o}");
+    if let Some(size) = size {
+        options.push_str(",size=");
+        options.push_str(size);
+    }
+    let flags = MountFlags::MS_NOSUID | MountFlags::MS_NODEV;
+    mount::mount_filesystem("tmpfs", target.as_path(), flags, Path::new(&options))
+}
+
+fn leave(by: EnterBy) -> Result<(), Errno> {
+    match by {
+        EnterBy::PivotRoot => mount::detach(Path::new(".")),
+        // The initial ramfs stays below, out of reach.
+        EnterBy::MoveMount => Ok(()),
+    }
+}
+
+fn restrict(capabilities: Capabilities) -> Result<(), Errno> {
+    process::set_no_new_privileges()?;
+    match capabilities {
+        Capabilities::Dropped => process::drop_bounding_set(),
+        Capabilities::ClearedByExec | Capabilities::Kept => Ok(()),
+    }
+}
+
+fn assignment(variable: &Variable) -> OsString {
+    let mut text = variable.name.as_os_str().to_owned();
+    text.push(OsStr::new("="));
+    text.push(variable.value.as_os_str());
+    text
+}

@@ -1,0 +1,154 @@
+//! Decides what will be done; pure, apart from asking the host, the kernel and the image.
+
+pub mod environment;
+pub mod ids;
+pub mod layout;
+mod mounts;
+mod place;
+mod points;
+mod tree;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use self::place::Placer;
+use self::tree::Tree;
+use crate::error::{Error, Result};
+use crate::inject;
+use crate::look::files::Kind;
+use crate::look::host::Host;
+use crate::look::image::Image;
+use crate::look::kernel::Kernel;
+use crate::origin::Origin;
+use crate::plan::{Action, FORMAT, Note, Plan, Step, Variable};
+use crate::request::{Request, Write};
+use crate::text::Text;
+
+/// Decides the plan.
+///
+/// # Errors
+///
+/// Fails if something that was asked for cannot be had; the error says what, who asked, and what
+/// to do.
+pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
+    let edits = inject::find_all(request, host, image)?;
+    let mut notes = image_notes(image);
+    notes.extend(edits.notes);
+
+    let wanted = mounts::wanted(request, host, image, edits.mounts, &mut notes)?;
+    let writable = matches!(&request.write, Some(asked) if asked.value == Write::Image);
+    let mut placer = Placer::new(host, image, writable, &mut notes);
+    let mut placed = Vec::new();
+    for mount in wanted {
+        placed.extend(placer.place(mount)?);
+    }
+    let Placer { tree, points, .. } = placer;
+    let write = request.write.as_ref();
+    let setting = layout::Setting { host, kernel, image, write };
+    let root = layout::decide(&setting, &placed, points)?;
+
+    let variables = &edits.variables;
+    let mut environment = environment::decide(request, host, image, &tree, variables, &mut notes)?;
+    let (directory, origin) = start_directory(request, host, image, &tree, &environment)?;
+    set(&mut environment, "PWD", directory.as_os_str(), &origin);
+
+    let mut steps = vec![
+        Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) }
+            .asked_by(&Origin::Default),
+    ];
+    steps.extend(root);
+    steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
+    let capabilities = ids::capabilities(request, host);
+    let origin = request.root.as_ref().unwrap_or(&Origin::Default);
+    steps.push(Action::Restrict { capabilities }.asked_by(origin));
+    steps.push(execute(request, image, &tree, environment));
+    Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
+}
+
+/// What the user may want to know about the image.
+fn image_notes(image: &Image) -> Vec<Note> {
+    let config = &image.config;
+    let mut notes = Vec::new();
+    if let Some(user) = &config.user {
+        notes.push(Note::info(format!("the image asks for user {user}; it runs as you")));
+    }
+    for line in &config.skipped {
+        notes.push(Note::info(format!("not applied: {line}")));
+    }
+    notes
+}
+
+/// The directory asked for, the current one, the image's, home, or `/`; the first that is there.
+fn start_directory(
+    request: &Request,
+    host: &Host,
+    image: &Image,
+    tree: &Tree,
+    environment: &[Variable],
+) -> Result<(PathBuf, Origin)> {
+    if let Some(asked) = &request.directory {
+        return match tree.find(&asked.value) {
+            Some((_, Kind::Directory)) => Ok((asked.value.clone(), asked.origin.clone())),
+            found => Err(no_start_directory(&asked.value, found.is_some(), &asked.origin)),
+        };
+    }
+    let is_directory = |path: &Path| matches!(tree.find(path), Some((_, Kind::Directory)));
+    let shows_cwd = tree.find(&host.cwd).and_then(|(path, _)| tree.on_host(&path));
+    if shows_cwd.as_ref() == Some(&host.cwd) {
+        return Ok((host.cwd.clone(), Origin::Default));
+    }
+    if let Some(directory) = image.config.directory.as_ref().filter(|path| is_directory(path)) {
+        return Ok((directory.clone(), Origin::Image(image.config.source.clone())));
+    }
+    let home = value(environment, "HOME").map(PathBuf::from);
+    let home = home.filter(|path| path.is_absolute() && is_directory(path));
+    Ok((home.unwrap_or_else(|| PathBuf::from("/")), Origin::Default))
+}
+
+fn no_start_directory(directory: &Path, exists: bool, origin: &Origin) -> Error {
+    let attempt = format!("start in {}", directory.display());
+    if exists {
+        return Error::new(attempt, Errno::ENOTDIR).asked_by(origin);
+    }
+    let hint = format!(
+        "no such directory inside; if it is on the host, add --bind {}",
+        directory.display()
+    );
+    Error::new(attempt, Errno::ENOENT).asked_by(origin).hint(hint)
+}
+
+/// The command given, the image's own, the caller's shell, or `/bin/sh`.
+fn execute(request: &Request, image: &Image, tree: &Tree, environment: Vec<Variable>) -> Step {
+    let (arguments, origin) = if !request.command.is_empty() {
+        (request.command.clone(), Origin::Default)
+    } else if !image.config.command.is_empty() {
+        (image.config.command.clone(), Origin::Image(image.config.source.clone()))
+    } else {
+        let shell = value(&environment, "SHELL");
+        let shell = shell.filter(|shell| tree.find(Path::new(shell)).is_some());
+        let shell = shell.unwrap_or(OsStr::new("/bin/sh"));
+        (vec![shell.to_owned()], Origin::Default)
+    };
+    let path = value(&environment, "PATH").unwrap_or_default();
+    let search = std::env::split_paths(path).map(|directory| match directory.as_os_str() {
+        empty if empty.is_empty() => Text::from("."),
+        directory => Text::from(directory),
+    });
+    let search = search.collect();
+    let arguments = arguments.into_iter().map(Text::from).collect();
+    Action::Execute { arguments, search, environment }.asked_by(&origin)
+}
+
+fn value<'a>(environment: &'a [Variable], name: &str) -> Option<&'a OsStr> {
+    let found = environment.iter().find(|variable| variable.name.as_bytes() == name.as_bytes());
+    found.map(|variable| variable.value.as_os_str()).filter(|value| !value.as_bytes().is_empty())
+}
+
+fn set(environment: &mut Vec<Variable>, name: &str, value: &OsStr, origin: &Origin) {
+    environment.retain(|variable| variable.name.as_bytes() != name.as_bytes());
+    let (name, value) = (Text::from(name), Text::from(OsString::from(value)));
+    environment.push(Variable { name, value, origin: origin.clone() });
+}

@@ -1,0 +1,176 @@
+//! What is to be seen inside besides the image: the defaults, what injectors found, what was asked.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::edits::{Content, Mount, Rank};
+use crate::error::{Error, Result};
+use crate::look::files::{self, Files, Kind};
+use crate::look::host::Host;
+use crate::look::image::Image;
+use crate::origin::Origin;
+use crate::plan::Note;
+use crate::request::{Asked, Bind, Request};
+
+/// Directories of the system: a home directory in one of them (those of daemons) is not shown,
+/// because it would hide the image's.
+const SYSTEM: [&str; 11] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+
+/// Collects all mounts, decides which of them win, and orders them: outer ones first.
+///
+/// # Errors
+///
+/// Fails on a bind without a usable destination.
+pub fn wanted(
+    request: &Request,
+    host: &Host,
+    image: &Image,
+    injected: Vec<Mount>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Mount>> {
+    let mut mounts = Vec::new();
+    for path in ["/dev", "/proc", "/sys"] {
+        mounts.push(bind(PathBuf::from(path), false, &Origin::Default));
+    }
+    mounts.extend(tmp(request, host));
+    mounts.extend(home(request, host, notes));
+    mounts.extend(cwd(request, host, image, notes));
+    mounts.extend(injected);
+    for asked in &request.binds {
+        mounts.push(asked_bind(asked, host)?);
+    }
+    Ok(settle(mounts))
+}
+
+/// The host's `/tmp` and `$TMPDIR`, or an empty `/tmp` in which `$TMPDIR` still exists.
+fn tmp(request: &Request, host: &Host) -> Vec<Mount> {
+    let tmp = PathBuf::from("/tmp");
+    let private = request.private_tmp.as_ref();
+    let origin = private.map(|asked| &asked.origin).or(request.contain.as_ref());
+    if let Some(origin) = origin {
+        let size = private.and_then(|asked| asked.value.clone());
+        return vec![tmpfs(tmp, 0o1777, size, origin)];
+    }
+    let mut mounts = vec![bind(tmp, true, &Origin::Default)];
+    if let Some(directory) = host.path_variable("TMPDIR") {
+        mounts.push(bind(clean(&directory), true, &Origin::Default));
+    }
+    mounts
+}
+
+/// The caller's home directory at the path `$HOME` gives, or an empty one.
+fn home(request: &Request, host: &Host, notes: &mut Vec<Note>) -> Option<Mount> {
+    let home = clean(&host.path_variable("HOME")?);
+    if request.no_home.is_some() {
+        return None;
+    }
+    let hides = SYSTEM.iter().any(|directory| home.starts_with(directory));
+    if hides || home == Path::new("/") {
+        notes.push(Note::info(format!("home directory {} is not shown", home.display())));
+        return None;
+    }
+    match &request.contain {
+        Some(origin) => Some(tmpfs(home, 0o700, None, origin)),
+        None => Some(bind(home, true, &Origin::Default)),
+    }
+}
+
+/// The current directory, unless it would hide files of the image.
+fn cwd(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note>) -> Option<Mount> {
+    let left_out = request.no_cwd.is_some() || request.contain.is_some();
+    if left_out || host.cwd == Path::new("/") {
+        return None;
+    }
+    let inside = files::find(&image.files, &host.cwd).ok().flatten();
+    let hides = match inside {
+        Some((path, Kind::Directory)) => {
+            image.files.list(&path).map_or(true, |names| !names.is_empty())
+        }
+        Some(_) => true,
+        None => false,
+    };
+    if hides {
+        let cwd = host.cwd.display();
+        notes.push(Note::info(format!(
+            "current directory {cwd} is not shown: the image has its own"
+        )));
+        return None;
+    }
+    Some(bind(host.cwd.clone(), true, &Origin::Default))
+}
+
+fn asked_bind(asked: &Asked<Bind>, host: &Host) -> Result<Mount> {
+    let Bind { source, target, read_only, optional, recursive } = &asked.value;
+    let source = host.cwd.join(source);
+    let target = target.clone().unwrap_or_else(|| clean(&source));
+    if target == Path::new("/") {
+        return Err(Error::new("bind / at /", "that is the image itself")
+            .asked_by(&asked.origin)
+            .hint("give a destination: --bind /:/host"));
+    }
+    Ok(Mount {
+        content: Content::Bind {
+            source,
+            recursive: *recursive,
+            read_only: *read_only,
+            optional: *optional,
+        },
+        target,
+        origin: asked.origin.clone(),
+        rank: Rank::Asked,
+    })
+}
+
+/// Drops mounts that a stronger or later one covers; orders the others by depth, so that a mount
+/// below another is made after it.
+fn settle(mounts: Vec<Mount>) -> Vec<Mount> {
+    let covered = |index: usize, mount: &Mount| {
+        mounts.iter().enumerate().any(|(other_index, other)| {
+            let later = (other.rank, other_index) > (mount.rank, index);
+            let hides = other.rank == Rank::Asked
+                && mount.rank < Rank::Asked
+                && mount.target.starts_with(&other.target);
+            later && (other.target == mount.target || hides)
+        })
+    };
+    let kept = mounts.iter().enumerate().filter(|(index, mount)| !covered(*index, mount));
+    let mut kept: Vec<Mount> = kept.map(|(_, mount)| mount.clone()).collect();
+    kept.sort_by_key(|mount| mount.target.components().count());
+    kept
+}
+
+fn bind(path: PathBuf, optional: bool, origin: &Origin) -> Mount {
+    Mount {
+        content: Content::Bind {
+            source: path.clone(),
+            recursive: true,
+            read_only: false,
+            optional,
+        },
+        target: path,
+        origin: origin.clone(),
+        rank: Rank::Default,
+    }
+}
+
+fn tmpfs(path: PathBuf, mode: u32, size: Option<String>, origin: &Origin) -> Mount {
+    Mount {
+        content: Content::Tmpfs { mode, size },
+        target: path,
+        origin: origin.clone(),
+        rank: Rank::Default,
+    }
+}
+
+/// Takes `.` and `..` out of an absolute path, by its letters alone.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => cleaned.push(name),
+            Component::ParentDir => drop(cleaned.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    cleaned
+}

@@ -1,0 +1,199 @@
+//! Where each mount goes: its source on the host, its target inside, what has to be made for it.
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use super::points::{Point, Points};
+use super::tree::{Backing, Mounted, Tree};
+use crate::edits::{Content, Mount};
+use crate::error::{Error, Result};
+use crate::look::files::{Kind, Resolved};
+use crate::look::host::Host;
+use crate::look::image::Image;
+use crate::plan::Note;
+
+/// A mount whose place is known.
+pub struct Placed {
+    /// The mount.
+    pub mount: Mount,
+    /// The host path without symbolic links, for binds; empty for others.
+    pub source: PathBuf,
+    /// The path inside without symbolic links.
+    pub target: PathBuf,
+    /// What has to be made in place before, in memory or in an image that may be written to.
+    pub make: Option<Make>,
+}
+
+/// A destination that is made where it is.
+pub struct Make {
+    /// The directory that lacks it.
+    pub parent: PathBuf,
+    /// What it lacks, directories in between included.
+    pub rest: PathBuf,
+    /// What the last name becomes.
+    pub kind: Kind,
+}
+
+/// Finds the places of mounts, one after the other; each sees those before it.
+pub struct Placer<'a, 'n> {
+    host: &'a Host,
+    image: &'a Image,
+    image_is_writable: bool,
+    notes: &'n mut Vec<Note>,
+    /// The files inside, as far as mounts are placed.
+    pub tree: Tree<'a>,
+    /// What read-only directories lack.
+    pub points: Points,
+}
+
+impl<'a, 'n> Placer<'a, 'n> {
+    /// Starts with the image alone.
+    pub fn new(
+        host: &'a Host,
+        image: &'a Image,
+        image_is_writable: bool,
+        notes: &'n mut Vec<Note>,
+    ) -> Self {
+        let (tree, points) = (Tree::new(host, image), Points::default());
+        Placer { host, image, image_is_writable, notes, tree, points }
+    }
+
+    /// Finds the place of a mount; nothing if it is not needed.
+    ///
+    /// # Errors
+    ///
+    /// Fails on a source that is missing or closed, and on a destination that cannot be made.
+    pub fn place(&mut self, mount: Mount) -> Result<Option<Placed>> {
+        let (source, kind, read_only) = match &mount.content {
+            Content::Bind { source, read_only, optional, .. } => {
+                match self.source(source, *optional, &mount)? {
+                    Some((source, kind)) => (source, kind, *read_only),
+                    None => return Ok(None),
+                }
+            }
+            Content::Tmpfs { .. } => (PathBuf::new(), Kind::Directory, false),
+            Content::File { .. } => (PathBuf::new(), Kind::File, true),
+        };
+        let fail = |errno: Errno| Error::new(attempt(&mount), errno).asked_by(&mount.origin);
+        let (target, make) = match self.tree.resolve(&mount.target).map_err(fail)? {
+            Resolved::Found { path, kind: found } => {
+                check_kinds(&mount, kind, found)?;
+                if self.is_seen_already(&mount, &source, &path, read_only) {
+                    return Ok(None);
+                }
+                (path, None)
+            }
+            Resolved::Missing { parent, rest } => {
+                let target = parent.join(&rest);
+                (target, self.make(&mount, parent, rest, kind)?)
+            }
+        };
+        let backing = match &mount.content {
+            Content::Bind { .. } => Backing::Host { source: source.clone(), read_only },
+            Content::Tmpfs { .. } | Content::File { .. } => Backing::Memory,
+        };
+        self.tree.mount(target.clone(), Mounted { kind, backing });
+        Ok(Some(Placed { mount, source, target, make }))
+    }
+
+    /// Finds the source of a bind on the host; nothing if it is missing and that is fine.
+    fn source(
+        &mut self,
+        source: &Path,
+        optional: bool,
+        mount: &Mount,
+    ) -> Result<Option<(PathBuf, Kind)>> {
+        let written = source.display();
+        match self.host.find(source) {
+            Ok(Some(found)) => Ok(Some(found)),
+            Ok(None) | Err(Errno::EACCES) if optional => {
+                self.notes
+                    .push(Note::info(format!("no {written} on this host ({})", mount.origin)));
+                Ok(None)
+            }
+            Ok(None) => Err(Error::new(format!("bind {written}"), Errno::ENOENT)
+                .asked_by(&mount.origin)
+                .hint(missing_source_hint(source, &mount.target))),
+            Err(errno) => Err(Error::new(format!("bind {written}"), errno).asked_by(&mount.origin)),
+        }
+    }
+
+    /// Whether the place already shows the same files of the host in the same way.
+    fn is_seen_already(&self, mount: &Mount, source: &Path, path: &Path, read_only: bool) -> bool {
+        let Content::Bind { .. } = mount.content else { return false };
+        let held_read_only =
+            matches!(self.tree.holder(path).1.backing, Backing::Host { read_only: true, .. });
+        self.tree.on_host(path).as_deref() == Some(source) && held_read_only == read_only
+    }
+
+    /// Decides what makes a missing destination: the mount that holds it, if it can be written
+    /// to without touching the image or the host, else the stage.
+    fn make(
+        &mut self,
+        mount: &Mount,
+        parent: PathBuf,
+        rest: PathBuf,
+        kind: Kind,
+    ) -> Result<Option<Make>> {
+        let kind = if kind == Kind::Directory { Kind::Directory } else { Kind::File };
+        let (holder, mounted) = self.tree.holder(&parent);
+        let outside = match &mounted.backing {
+            Backing::Memory => None,
+            Backing::Image if self.image_is_writable => None,
+            Backing::Image => Some(self.image.outside(&parent)),
+            Backing::Host { read_only: true, .. } => self.tree.on_host(&parent),
+            Backing::Host { read_only: false, .. } => {
+                let directory = self.tree.on_host(&parent).unwrap_or_default();
+                return Err(in_host_directory(mount, &directory.join(&rest), holder, kind));
+            }
+        };
+        let point = outside.map(|outside| Point::new(&parent, holder, &outside, &mount.origin));
+        self.tree.make(&parent, &rest, kind);
+        match point {
+            Some(point) => {
+                self.points.add(point, &rest, kind);
+                Ok(None)
+            }
+            None => Ok(Some(Make { parent, rest, kind })),
+        }
+    }
+}
+
+fn attempt(mount: &Mount) -> String {
+    let target = mount.target.display();
+    match &mount.content {
+        Content::Bind { source, .. } if *source == mount.target => format!("bind {target}"),
+        Content::Bind { source, .. } => format!("bind {} at {target}", source.display()),
+        Content::Tmpfs { .. } => format!("mount a tmpfs on {target}"),
+        Content::File { .. } => format!("show a file at {target}"),
+    }
+}
+
+fn missing_source_hint(source: &Path, target: &Path) -> String {
+    let (source, target) = (source.display(), target.display());
+    format!("create it on the host, or allow it to be missing: --bind {source}:{target}:optional")
+}
+
+/// A directory cannot be mounted on a file, nor a file on a directory.
+fn check_kinds(mount: &Mount, wanted: Kind, found: Kind) -> Result<()> {
+    let (errno, hint) = match (wanted == Kind::Directory, found == Kind::Directory) {
+        (true, false) => (Errno::ENOTDIR, "a directory cannot cover the file that is there"),
+        (false, true) => (Errno::EISDIR, "a file cannot cover the directory that is there"),
+        _ => return Ok(()),
+    };
+    Err(Error::new(attempt(mount), errno)
+        .asked_by(&mount.origin)
+        .hint(format!("{hint}; choose another destination")))
+}
+
+/// hrun makes nothing in the user's own directories (docs/decisions/0005).
+fn in_host_directory(mount: &Mount, missing: &Path, holder: &Path, kind: Kind) -> Error {
+    let (missing, holder) = (missing.display(), holder.display());
+    let command = if kind == Kind::Directory { "mkdir -p" } else { "touch" };
+    let reason = format!("{missing} does not exist, and {holder} shows the host's own files");
+    Error::new(attempt(mount), reason).asked_by(&mount.origin).hint(format!(
+        "hrun makes no mount points in your directories: {command} {missing}\n\
+         or choose a destination elsewhere, or bind {holder} read-only"
+    ))
+}

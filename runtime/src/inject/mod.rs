@@ -1,0 +1,43 @@
+//! Injectors: plain functions that find what of the host a container needs.
+//!
+//! Each answers with [`Edits`] and is a row of [`INJECTORS`]. They ask [`Host`] and [`Image`] and
+//! touch nothing, so each runs on a fake host tree in tests. A new kind of device or service is
+//! one file and one row.
+
+use crate::edits::Edits;
+use crate::error::Result;
+use crate::look::host::Host;
+use crate::look::image::Image;
+use crate::request::Request;
+
+mod identity;
+mod network;
+mod slurm;
+
+/// One injector.
+pub struct Injector {
+    /// Its name, as origins show it.
+    pub name: &'static str,
+    /// Finds what the container needs.
+    pub find: fn(&Request, &Host, &Image) -> Result<Edits>,
+}
+
+/// All injectors, in order.
+pub const INJECTORS: &[Injector] = &[
+    Injector { name: identity::NAME, find: identity::find },
+    Injector { name: network::NAME, find: network::find },
+    Injector { name: slurm::NAME, find: slurm::find },
+];
+
+/// Asks all injectors.
+///
+/// # Errors
+///
+/// The first error of an injector.
+pub fn find_all(request: &Request, host: &Host, image: &Image) -> Result<Edits> {
+    let mut edits = Edits::default();
+    for injector in INJECTORS {
+        edits.merge((injector.find)(request, host, image)?);
+    }
+    Ok(edits)
+}

@@ -1,0 +1,26 @@
+//! Looks at the host, the kernel and the image, decides a plan, and applies it.
+//!
+//! The modules fall into three kinds that never mix (docs/ARCHITECTURE.md):
+//!
+//! * **look** reads the world and returns plain data: [`look`];
+//! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`plan`], [`envfile`],
+//!   [`passwd`], [`hints`], [`error`];
+//! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
+
+pub mod apply;
+pub mod decide;
+pub mod edits;
+pub mod envfile;
+pub mod error;
+pub mod hints;
+pub mod inject;
+pub mod look;
+pub mod options;
+pub mod origin;
+pub mod passwd;
+pub mod plan;
+pub mod request;
+pub mod sys;
+pub mod text;
+
+pub use error::{Error, Result};

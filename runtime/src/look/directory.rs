@@ -1,0 +1,190 @@
+//! A tree of files below a directory of the host.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::stat::{lstat, mode_t};
+
+use super::files::{Files, Kind};
+use crate::sys::file::{self, Directory};
+use crate::text::below;
+
+/// Answers questions about a directory of the host, and remembers every answer.
+///
+/// Answers are kept by the bytes of their path: comparing those costs a tenth of comparing paths.
+#[derive(Debug)]
+pub struct DirectoryTree {
+    root: PathBuf,
+    open: OnceCell<Directory>,
+    known: RefCell<BTreeMap<OsString, Option<Kind>>>,
+    links: RefCell<BTreeMap<OsString, PathBuf>>,
+    listed: RefCell<BTreeSet<OsString>>,
+}
+
+impl DirectoryTree {
+    /// Makes a tree of what lies below `root`; looks at nothing yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        DirectoryTree {
+            root: root.into(),
+            open: OnceCell::new(),
+            known: RefCell::default(),
+            links: RefCell::default(),
+            listed: RefCell::default(),
+        }
+    }
+
+    /// Opens a directory, finds its path without symbolic links and reads its names.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2), readlink(2) or getdents64(2).
+    pub fn open(path: &Path) -> Result<Self, Errno> {
+        let directory = Directory::open(path)?;
+        let tree = DirectoryTree::new(directory.path()?);
+        let entries = directory.entries()?;
+        tree.remember_entries(Path::new("/"), entries)?;
+        // Nobody else can have set it.
+        let _ = tree.open.set(directory);
+        Ok(tree)
+    }
+
+    /// The root directory on the host.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path on the host.
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        below(&self.root, path)
+    }
+
+    /// Remembers that `path` and all directories above it are real directories.
+    pub fn learn_directory(&self, path: &Path) {
+        let mut known = self.known.borrow_mut();
+        for directory in path.ancestors() {
+            known.insert(directory.into(), Some(Kind::Directory));
+        }
+    }
+
+    /// Whether something exists at a path, wherever symbolic links lead within the tree.
+    pub fn holds(&self, path: &Path) -> bool {
+        if let Some(directory) = self.open.get()
+            && let Ok(holds) = directory.holds(path)
+        {
+            return holds;
+        }
+        matches!(super::files::find(self, path), Ok(Some(_)))
+    }
+
+    fn remembered(&self, path: &Path) -> Option<Option<Kind>> {
+        if let Some(answer) = self.known.borrow().get(path.as_os_str()) {
+            return Some(*answer);
+        }
+        let parent = path.parent()?;
+        self.listed.borrow().contains(parent.as_os_str()).then_some(None)
+    }
+
+    fn remember(&self, path: &Path, kind: Option<Kind>) {
+        self.known.borrow_mut().insert(path.into(), kind);
+    }
+
+    fn remember_entries(
+        &self,
+        path: &Path,
+        entries: Vec<file::DirectoryEntry>,
+    ) -> Result<Vec<(OsString, Kind)>, Errno> {
+        let mut named = Vec::with_capacity(entries.len());
+        for (name, kind) in entries {
+            let child = path.join(&name);
+            let kind = match kind {
+                libc::DT_DIR => Kind::Directory,
+                libc::DT_REG => Kind::File,
+                libc::DT_LNK => Kind::Link,
+                // Some file systems leave it to lstat(2).
+                libc::DT_UNKNOWN => self.kind(&child)?.unwrap_or(Kind::Other),
+                _ => Kind::Other,
+            };
+            self.remember(&child, Some(kind));
+            named.push((name, kind));
+        }
+        self.listed.borrow_mut().insert(path.into());
+        named.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(named)
+    }
+}
+
+impl Files for DirectoryTree {
+    fn kind(&self, path: &Path) -> Result<Option<Kind>, Errno> {
+        if let Some(answer) = self.remembered(path) {
+            return Ok(answer);
+        }
+        let answer = match lstat(&self.outside(path)) {
+            Ok(status) => Some(Kind::from(status.st_mode)),
+            Err(Errno::ENOENT) => None,
+            Err(errno) => return Err(errno),
+        };
+        self.remember(path, answer);
+        Ok(answer)
+    }
+
+    fn link(&self, path: &Path) -> Result<PathBuf, Errno> {
+        if let Some(target) = self.links.borrow().get(path.as_os_str()) {
+            return Ok(target.clone());
+        }
+        let target = fs::read_link(self.outside(path)).map_err(|error| errno(&error));
+        match &target {
+            Ok(target) => {
+                self.remember(path, Some(Kind::Link));
+                self.links.borrow_mut().insert(path.into(), target.clone());
+            }
+            Err(Errno::ENOENT) => self.remember(path, None),
+            Err(_) => {}
+        }
+        target
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<(OsString, Kind)>, Errno> {
+        let entries = Directory::open(&self.outside(path))?.entries()?;
+        self.remember_entries(path, entries)
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, Errno> {
+        if self.remembered(path) == Some(None) {
+            return Err(Errno::ENOENT);
+        }
+        let contents = file::read_file(&self.outside(path));
+        match contents {
+            Ok(_) => self.remember(path, Some(Kind::File)),
+            Err(Errno::ENOENT) => self.remember(path, None),
+            Err(_) => {}
+        }
+        contents
+    }
+
+    fn mode(&self, path: &Path) -> Result<u32, Errno> {
+        Ok(lstat(&self.outside(path))?.st_mode & 0o7777)
+    }
+}
+
+impl From<mode_t> for Kind {
+    /// Reads the file type of `st_mode` (inode(7)).
+    fn from(mode: mode_t) -> Self {
+        match mode & libc::S_IFMT {
+            libc::S_IFDIR => Kind::Directory,
+            libc::S_IFREG => Kind::File,
+            libc::S_IFLNK => Kind::Link,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// The kernel's number of an error of the standard library.
+pub fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}

@@ -1,0 +1,144 @@
+//! The host: who the caller is, where, with which environment, and the host's files.
+//!
+//! Every path goes through [`Host::files`], which starts at the host's root, so a fake tree in a
+//! test stands for a whole machine.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::errno::Errno;
+
+use super::directory::{DirectoryTree, errno};
+use super::files::{self, Kind};
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// The machine and the caller, as hrun found them.
+#[derive(Debug)]
+pub struct Host {
+    /// The host's files, from its root.
+    pub files: DirectoryTree,
+    /// Whether the root is the real one; only then may programs of the host be asked.
+    pub is_real: bool,
+    /// The environment, in its order.
+    pub variables: Vec<(OsString, OsString)>,
+    /// The current directory, free of symbolic links.
+    pub cwd: PathBuf,
+    /// The effective user id.
+    pub uid: u32,
+    /// The effective group id.
+    pub gid: u32,
+    /// The supplementary group ids.
+    pub groups: Vec<u32>,
+}
+
+impl Host {
+    /// Looks at the machine hrun runs on.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the current directory is gone or if hrun was made setuid or setgid.
+    pub fn look() -> Result<Self> {
+        if sys::is_secure_execution() {
+            return Err(Error::new(
+                "run with more rights than the caller's",
+                "hrun is installed setuid, setgid or with file capabilities",
+            )
+            .hint("it needs none: chmod u-s,g-s and setcap -r on the hrun program"));
+        }
+        let cwd = env::current_dir().map_err(|error| {
+            Error::new("find the current directory", errno(&error))
+                .hint("it was removed or is not readable; cd to another directory and try again")
+        })?;
+        let files = DirectoryTree::new("/");
+        for directory in
+            [&cwd, Path::new("/dev"), Path::new("/etc"), Path::new("/proc"), Path::new("/sys")]
+        {
+            files.learn_directory(directory);
+        }
+        Ok(Host {
+            files,
+            is_real: true,
+            variables: env::vars_os().collect(),
+            cwd,
+            uid: sys::effective_uid(),
+            gid: sys::effective_gid(),
+            groups: sys::groups().map_err(|errno| Error::new("list the caller's groups", errno))?,
+        })
+    }
+
+    /// The value of a variable of the environment; an empty one counts as unset.
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        let mut found = self.variables.iter().filter(|(key, _)| key == name);
+        found.next().map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
+    }
+
+    /// An absolute path in a variable of the environment.
+    pub fn path_variable(&self, name: &str) -> Option<PathBuf> {
+        self.variable(name).map(PathBuf::from).filter(|path| path.is_absolute())
+    }
+
+    /// What exists at a path of the host, and its path without symbolic links.
+    ///
+    /// # Errors
+    ///
+    /// As [`files::resolve`].
+    pub fn find(&self, path: &Path) -> std::result::Result<Option<(PathBuf, Kind)>, Errno> {
+        files::find(&self.files, path)
+    }
+
+    /// Reads a file the user named, which may be relative to the current directory or a pipe.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2) or read(2).
+    pub fn read_named(&self, path: &Path) -> std::result::Result<Vec<u8>, Errno> {
+        let path = self.files.outside(&self.cwd.join(path));
+        fs::read(path).map_err(|error| errno(&error))
+    }
+
+    /// Reads a file of the host, wherever symbolic links lead; `None` if it cannot be read.
+    pub fn read(&self, path: &str) -> Option<Vec<u8>> {
+        files::read(&self.files, Path::new(path)).ok()?
+    }
+
+    /// Asks the name services for entries of a database, for users that are in no local file.
+    ///
+    /// This is the one program hrun starts itself: static glibc must not load the host's name
+    /// service libraries (docs/decisions/0001).
+    pub fn getent(&self, database: &str, keys: &[u32]) -> Vec<u8> {
+        if !self.is_real || keys.is_empty() {
+            return Vec::new();
+        }
+        let output = Command::new("getent")
+            .arg(database)
+            .args(keys.iter().map(u32::to_string))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        output.map(|output| output.stdout).unwrap_or_default()
+    }
+
+    /// Adds a variable; later ones of the same name are never seen.
+    pub fn with_variable(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.variables.push((OsString::from(name), OsString::from_vec(value.into())));
+        self
+    }
+
+    /// Makes a host of a directory tree, for tests: uid and gid 1000, in `/`, no variables.
+    pub fn fake(root: impl Into<PathBuf>) -> Self {
+        Host {
+            files: DirectoryTree::new(root),
+            is_real: false,
+            variables: Vec::new(),
+            cwd: PathBuf::from("/"),
+            uid: 1000,
+            gid: 1000,
+            groups: Vec::new(),
+        }
+    }
+}

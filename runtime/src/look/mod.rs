@@ -1,0 +1,13 @@
+//! Looks at the world and returns plain data: host, kernel, image, program.
+//!
+//! These modules only read. They never decide what a fact means for the container.
+#![allow(clippy::disallowed_methods, reason = "this is where the host is read")]
+
+pub mod directory;
+pub mod facts;
+pub mod files;
+pub mod host;
+pub mod image;
+pub mod kernel;
+pub mod metadata;
+pub mod program;

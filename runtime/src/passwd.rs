@@ -1,0 +1,193 @@
+//! `/etc/passwd` and `/etc/group` as text: find an entry, merge one into an image's file.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// One line of passwd(5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// The login name.
+    pub name: OsString,
+    /// The user id.
+    pub uid: u32,
+    /// The primary group id.
+    pub gid: u32,
+    /// The comment field.
+    pub comment: OsString,
+    /// The home directory.
+    pub home: PathBuf,
+    /// The login shell.
+    pub shell: PathBuf,
+}
+
+/// One line of group(5), without its members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The name.
+    pub name: OsString,
+    /// The group id.
+    pub gid: u32,
+}
+
+/// Finds the user of an id; lines that are no entries are passed over.
+pub fn find_user(file: &[u8], uid: u32) -> Option<User> {
+    lines(file).filter(|line| id(line) == Some(uid)).find_map(user)
+}
+
+/// Finds the name of a group id.
+pub fn find_group(file: &[u8], gid: u32) -> Option<Group> {
+    lines(file).filter(|line| id(line) == Some(gid)).find_map(group)
+}
+
+/// Adds a user to a file, in place of all lines with the same name or id.
+pub fn merge_user(file: &[u8], user: &User) -> Vec<u8> {
+    let clashes = |line: &[u8]| is_entry_of(line, user.name.as_bytes(), user.uid);
+    let mut merged = without(file, clashes);
+    let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+    let fields = [
+        user.name.as_bytes(),
+        b"x",
+        uid.as_bytes(),
+        gid.as_bytes(),
+        user.comment.as_bytes(),
+        user.home.as_os_str().as_bytes(),
+        user.shell.as_os_str().as_bytes(),
+    ];
+    push_line(&mut merged, &fields);
+    merged
+}
+
+/// Adds groups to a file, each in place of all lines with the same name or id, with one member.
+pub fn merge_groups(file: &[u8], groups: &[Group], member: &OsStr) -> Vec<u8> {
+    let clashes = |line: &[u8]| {
+        groups.iter().any(|group| is_entry_of(line, group.name.as_bytes(), group.gid))
+    };
+    let mut merged = without(file, clashes);
+    for group in groups {
+        let gid = group.gid.to_string();
+        push_line(&mut merged, &[group.name.as_bytes(), b"x", gid.as_bytes(), member.as_bytes()]);
+    }
+    merged
+}
+
+fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b':')
+}
+
+/// The id is the third field of both files.
+fn id(line: &[u8]) -> Option<u32> {
+    number(fields(line).nth(2)?)
+}
+
+/// Whether a line is about a name or an id; the name is the first field of both files.
+fn is_entry_of(line: &[u8], name: &[u8], id: u32) -> bool {
+    fields(line).next() == Some(name) || self::id(line) == Some(id)
+}
+
+fn user(line: &[u8]) -> Option<User> {
+    let fields: Vec<&[u8]> = fields(line).collect();
+    let [name, _, uid, gid, comment, home, shell] = fields.as_slice() else { return None };
+    Some(User {
+        name: text(name),
+        uid: number(uid)?,
+        gid: number(gid)?,
+        comment: text(comment),
+        home: PathBuf::from(text(home)),
+        shell: PathBuf::from(text(shell)),
+    })
+}
+
+fn group(line: &[u8]) -> Option<Group> {
+    let fields: Vec<&[u8]> = fields(line).collect();
+    let [name, _, gid, _] = fields.as_slice() else { return None };
+    Some(Group { name: text(name), gid: number(gid)? })
+}
+
+fn text(bytes: &[u8]) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
+fn number(bytes: &[u8]) -> Option<u32> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+fn without(file: &[u8], clashes: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(file.len() + 256);
+    for line in lines(file).filter(|line| !clashes(line)) {
+        kept.extend_from_slice(line);
+        kept.push(b'\n');
+    }
+    kept
+}
+
+/// A field cannot hold a colon or a newline; names from directories sometimes do.
+fn push_line(file: &mut Vec<u8>, fields: &[&[u8]]) {
+    for (index, field) in fields.iter().enumerate() {
+        if index > 0 {
+            file.push(b':');
+        }
+        file.extend(field.iter().filter(|byte| !matches!(byte, b':' | b'\n')));
+    }
+    file.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/bash\n\
+        # a comment\n\
+        ubuntu:x:1000:1000:Ubuntu:/home/ubuntu:/bin/bash\n\
+        short:x:1\n\
+        nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin";
+
+    fn alice() -> User {
+        User {
+            name: "alice".into(),
+            uid: 1000,
+            gid: 100,
+            comment: "Alice: A".into(),
+            home: "/users/alice".into(),
+            shell: "/bin/zsh".into(),
+        }
+    }
+
+    #[test]
+    fn finds_users() {
+        let ubuntu = find_user(PASSWD, 1000).unwrap();
+        assert_eq!(
+            (ubuntu.name.to_str(), ubuntu.home.to_str()),
+            (Some("ubuntu"), Some("/home/ubuntu"))
+        );
+        assert_eq!(find_user(PASSWD, 65534).unwrap().name, "nobody");
+        assert_eq!(find_user(PASSWD, 1), None);
+    }
+
+    #[test]
+    fn the_caller_replaces_the_images_user_of_the_same_id() {
+        let merged = String::from_utf8(merge_user(PASSWD, &alice())).unwrap();
+        assert!(!merged.contains("ubuntu"), "{merged}");
+        assert!(merged.ends_with("\nalice:x:1000:100:Alice A:/users/alice:/bin/zsh\n"), "{merged}");
+        assert!(merged.contains("nobody:x:65534"), "a last line without a newline stays: {merged}");
+    }
+
+    #[test]
+    fn groups_get_the_caller_as_member() {
+        let file = b"root:x:0:\nstaff:x:50:\nproj:x:7000:bob\n";
+        let groups =
+            [Group { name: "proj".into(), gid: 5000 }, Group { name: "gpu".into(), gid: 50 }];
+        let merged = String::from_utf8(merge_groups(file, &groups, OsStr::new("alice"))).unwrap();
+        assert_eq!(merged, "root:x:0:\nproj:x:5000:alice\ngpu:x:50:alice\n");
+    }
+
+    #[test]
+    fn an_empty_file_becomes_one_line() {
+        let merged = merge_user(b"", &alice());
+        assert_eq!(merged.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+}

@@ -1,0 +1,278 @@
+//! The plan: everything hrun will do, as data, in order.
+//!
+//! A plan is decided by [`crate::decide`], printed by `--dry-run`, written and read as JSON, and
+//! carried out by [`crate::apply`], which looks at nothing else.
+//!
+//! # Which paths mean what
+//!
+//! Up to [`Action::Enter`] all paths are the host's. After it, a `source` and what lies `below` an
+//! overlay are still the host's, and everything else is the container's: resolved by the kernel
+//! with the image as root, so no symbolic link in the image leads out of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::origin::Origin;
+use crate::text::Text;
+
+/// The format of [`Plan`] in JSON; a plan of another format is refused.
+pub const FORMAT: u32 = 1;
+
+/// What will be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The image's root directory on the host.
+    pub image: Text,
+    /// What is done, in order; the last step is [`Action::Execute`].
+    pub steps: Vec<Step>,
+    /// What was found and left out on the way.
+    pub notes: Vec<Note>,
+}
+
+/// One thing to do, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What to do.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Who asked for it.
+    pub origin: Origin,
+}
+
+/// A kind of thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Action {
+    /// Makes a user namespace with one user and one group, and a mount namespace in it.
+    ///
+    /// The kernel makes every mount of the new namespace a slave of the host's: what the host
+    /// mounts later appears inside, nothing goes the other way (mount_namespaces(7)).
+    Unshare {
+        /// The user.
+        uid: Map,
+        /// The group.
+        gid: Map,
+    },
+    /// Mounts a file system in memory.
+    Tmpfs {
+        /// Where.
+        target: Text,
+        /// The mode of its root directory.
+        mode: u32,
+        /// Its size as tmpfs(5) takes it; the kernel's default is half of the memory.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        size: Option<String>,
+    },
+    /// Makes a directory; one that is there already is fine.
+    Directory {
+        /// Where.
+        path: Text,
+        /// Its mode, less the caller's umask.
+        mode: u32,
+    },
+    /// Makes a file.
+    File {
+        /// Where.
+        path: Text,
+        /// Its mode, less the caller's umask.
+        mode: u32,
+        /// Its contents.
+        contents: Text,
+    },
+    /// Makes a symbolic link.
+    Link {
+        /// Where.
+        path: Text,
+        /// What it points to.
+        target: Text,
+    },
+    /// Shows `source` at `target`.
+    Bind {
+        /// A file or directory of the host, free of symbolic links.
+        source: Text,
+        /// What it covers; exists.
+        target: Text,
+        /// Takes along what is mounted below.
+        recursive: bool,
+    },
+    /// Covers a directory by an overlay of itself on top of another directory.
+    Overlay {
+        /// The directory.
+        target: Text,
+        /// What lies below it: a directory of the host that holds the entries it lacks.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        below: Option<Text>,
+        /// Where changes go; without it the overlay is read-only.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        layer: Option<Layer>,
+    },
+    /// Makes a mount read-only.
+    ReadOnly {
+        /// The mount.
+        target: Text,
+        /// Takes along what is mounted below.
+        recursive: bool,
+        /// The system call.
+        by: ReadOnlyBy,
+    },
+    /// Makes the mount at `root` the root directory; the host's stays reachable for sources.
+    Enter {
+        /// The mount.
+        root: Text,
+        /// The system call.
+        by: EnterBy,
+    },
+    /// Takes away what is mounted at `target`.
+    Unmount {
+        /// The mount.
+        target: Text,
+    },
+    /// Lets go of the host's root.
+    Leave {
+        /// How [`Action::Enter`] was done.
+        by: EnterBy,
+    },
+    /// Goes to the start directory.
+    ChangeDirectory {
+        /// The directory.
+        path: Text,
+    },
+    /// Gives up privileges for good.
+    Restrict {
+        /// What happens to the capabilities the namespace gives.
+        capabilities: Capabilities,
+    },
+    /// Becomes the command.
+    Execute {
+        /// The command and its arguments.
+        arguments: Vec<Text>,
+        /// The directories a command without `/` is looked for in.
+        search: Vec<Text>,
+        /// The whole environment.
+        environment: Vec<Variable>,
+    },
+}
+
+/// One id: what it is inside, and whose it is outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Map {
+    /// The id inside.
+    pub inside: u32,
+    /// The caller's id.
+    pub outside: u32,
+}
+
+/// The writable directories of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Holds what was changed.
+    pub upper: Text,
+    /// The kernel's own, on the same file system.
+    pub work: Text,
+}
+
+/// The system call that makes a mount read-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadOnlyBy {
+    /// mount_setattr(2), Linux 5.12 and newer.
+    MountSetattr,
+    /// mount(2) with `MS_REMOUNT`, mount by mount, keeping the flags that are locked.
+    Remount,
+}
+
+/// The system call that changes the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnterBy {
+    /// pivot_root(2).
+    PivotRoot,
+    /// mount(2) with `MS_MOVE` onto `/` and chroot(2), where `/` is the initial ramfs of a
+    /// diskless node, which pivot_root refuses.
+    MoveMount,
+}
+
+/// What happens to capabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Capabilities {
+    /// The kernel clears them at execve(2), because the user inside is not root, and
+    /// `no_new_privs` keeps them from coming back (docs/decisions/0003).
+    ClearedByExec,
+    /// All are dropped from the bounding set: the user inside is root and did not ask for them.
+    Dropped,
+    /// They stay: `--root`.
+    Kept,
+}
+
+/// A variable of the environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// The name.
+    pub name: Text,
+    /// The value.
+    pub value: Text,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+/// Something the user may want to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Printed without being asked for.
+    pub warning: bool,
+    /// A sentence without a full stop.
+    pub text: String,
+}
+
+impl Plan {
+    /// The step with which the command starts.
+    pub fn execute(&self) -> Option<&Action> {
+        self.steps.last().map(|step| &step.action)
+    }
+}
+
+impl Note {
+    /// Makes a note that is printed with `-v`.
+    pub fn info(text: impl Into<String>) -> Self {
+        Note { warning: false, text: text.into() }
+    }
+
+    /// Makes a note that is printed unless `-q` is given.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Note { warning: true, text: text.into() }
+    }
+}
+
+impl Action {
+    /// Makes a step of it.
+    pub fn asked_by(self, origin: &Origin) -> Step {
+        Step { action: self, origin: origin.clone() }
+    }
+
+    /// Says what it does, as it reads after "cannot".
+    pub fn describe(&self) -> String {
+        match self {
+            Action::Unshare { .. } => "make user and mount namespaces".to_owned(),
+            Action::Tmpfs { target, .. } => format!("mount a tmpfs on {target}"),
+            Action::Directory { path, .. } => format!("make directory {path}"),
+            Action::File { path, .. } => format!("write file {path}"),
+            Action::Link { path, .. } => format!("make symbolic link {path}"),
+            Action::Bind { source, target, .. } if source == target => format!("bind {source}"),
+            Action::Bind { source, target, .. } => format!("bind {source} at {target}"),
+            Action::Overlay { target, .. } => format!("mount an overlay on {target}"),
+            Action::ReadOnly { target, .. } => format!("make {target} read-only"),
+            Action::Enter { root, .. } => format!("enter {root}"),
+            Action::Unmount { target } => format!("unmount {target}"),
+            Action::Leave { .. } => "leave the host's root".to_owned(),
+            Action::ChangeDirectory { path } => format!("start in {path}"),
+            Action::Restrict { .. } => "give up privileges".to_owned(),
+            Action::Execute { arguments, .. } => match arguments.first() {
+                Some(command) => format!("run {command}"),
+                None => "run a command".to_owned(),
+            },
+        }
+    }
+}

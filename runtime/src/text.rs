@@ -1,0 +1,106 @@
+//! Bytes that are usually text: paths, arguments and variables of a plan.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
+
+/// Holds what the kernel takes as bytes, and survives JSON unchanged.
+///
+/// Valid UTF-8 is a JSON string; anything else is `{"bytes": [..]}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(OsString);
+
+impl Text {
+    /// The bytes as they are handed to the kernel.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The bytes as an argument or a variable.
+    pub fn as_os_str(&self) -> &OsStr {
+        &self.0
+    }
+
+    /// The bytes as a path.
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+impl<T: Into<OsString>> From<T> for Text {
+    fn from(value: T) -> Self {
+        Text(value.into())
+    }
+}
+
+impl AsRef<Path> for Text {
+    fn as_ref(&self) -> &Path {
+        self.as_path()
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => Raw { bytes: self.as_bytes().to_vec() }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match StringOrRaw::deserialize(deserializer)? {
+            StringOrRaw::String(text) => Text(OsString::from(text)),
+            StringOrRaw::Raw(raw) => Text(OsString::from_vec(raw.bytes)),
+        })
+    }
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    bytes: Vec<u8>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum StringOrRaw {
+    String(String),
+    Raw(Raw),
+}
+
+/// Joins an absolute path below a root: `below("/srv", "/etc")` is `/srv/etc`.
+pub fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_json() {
+        for bytes in [&b"plain"[..], b"caf\xc3\xa9", b"\xff\x00-\xfe", b"", b"{\"bytes\":[1]}"] {
+            let text = Text(OsString::from_vec(bytes.to_vec()));
+            let json = serde_json::to_string(&text).expect("serialises");
+            assert_eq!(serde_json::from_str::<Text>(&json).expect("reads back"), text, "{json}");
+        }
+    }
+
+    #[test]
+    fn joins_below_a_root() {
+        assert_eq!(below(Path::new("/srv"), Path::new("/etc/x")), Path::new("/srv/etc/x"));
+        assert_eq!(below(Path::new("/"), Path::new("/etc")), Path::new("/etc"));
+    }
+}
