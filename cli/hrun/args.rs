@@ -5,6 +5,9 @@
 //! read here because building clap's command costs more than the whole rest of the planning
 //! (docs/decisions/0002).
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 

@@ -2,6 +2,10 @@
 //!
 //! Weakest first: `/etc/hrun/config.toml`, `$XDG_CONFIG_HOME/hrun/config.toml`, variables.
 
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -9,7 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use runtime::envfile::Value;
 use runtime::look::host::Host;
-use runtime::options::{self, OPTIONS, Row, Takes, Times, Where};
+use runtime::options::{self, OPTIONS, Row, Section, Takes, Times, Where};
 use runtime::origin::Layer;
 use runtime::request::{Given, Setting};
 use runtime::{Error, Result};
@@ -56,11 +60,12 @@ fn read_file(host: &Host, path: &Path) -> Result<Vec<Setting>> {
         Error::new(attempt, error.message().to_owned())
     })?;
     let mut settings = Vec::new();
-    // The table is sorted by key; settings of one option keep their order in its array.
-    for (key, value) in table.get_ref() {
-        let line = line_at(text, key.span().start);
-        let layer = Layer::Config { file: path.into(), line };
-        settings.extend(read_key(host, key.get_ref(), value, &layer)?);
+    // The table is sorted by key; environment options count in the order they are written.
+    let mut keys: Vec<_> = table.get_ref().iter().collect();
+    keys.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in keys {
+        let at = |position| Layer::Config { file: path.into(), line: line_at(text, position) };
+        settings.extend(read_key(host, key, value, &at)?);
     }
     Ok(settings)
 }
@@ -71,15 +76,17 @@ fn line_at(text: &str, position: usize) -> usize {
 
 fn read_key(
     host: &Host,
-    key: &str,
+    key: &Spanned<Cow<str>>,
     value: &Spanned<DeValue>,
-    layer: &Layer,
+    at: &dyn Fn(usize) -> Layer,
 ) -> Result<Vec<Setting>> {
-    let refuse = |reason: String| Error::new(format!("use key '{key}' of {layer}"), reason);
-    let row = options::by_long(key).filter(|row| row.place == Where::Everywhere);
+    let refuse = |layer: &Layer, reason: String| {
+        Error::new(format!("use key '{}' of {layer}", key.get_ref()), reason)
+    };
+    let row = options::by_long(key.get_ref()).filter(|row| row.place == Where::Everywhere);
     let Some(row) = row else {
         let hint = "keys are the long names of options, without dashes: hrun --help";
-        return Err(refuse("no such key".to_owned()).hint(hint));
+        return Err(refuse(&at(key.span().start), "no such key".to_owned()).hint(hint));
     };
     let values = match (value.get_ref(), row.times) {
         (DeValue::Array(items), Times::Many) => items.iter().collect(),
@@ -87,11 +94,13 @@ fn read_key(
     };
     let mut settings = Vec::new();
     for value in values {
+        let layer = at(value.span().start);
+        let refuse = |reason| refuse(&layer, reason);
         let given = match (value.get_ref(), row.takes) {
             (DeValue::Boolean(true), Takes::Nothing | Takes::OptionalValue(_)) => Given::On,
             (DeValue::Boolean(false), _) => Given::Off,
             (DeValue::String(text), Takes::Value(_) | Takes::OptionalValue(_)) => {
-                Given::Value(expanded(host, text).map_err(refuse)?)
+                Given::Value(expanded(host, row, text).map_err(refuse)?)
             }
             (DeValue::Integer(number), Takes::Value(_)) => {
                 Given::Value(OsString::from(number.to_string()))
@@ -106,26 +115,33 @@ fn read_key(
     Ok(settings)
 }
 
-/// Puts variables of the host in place of `$NAME`, as in `bind = "/scratch/$USER"`.
+/// Puts variables of the host in place of `$NAME`, as in `bind = "/scratch/$USER"`; a path from
+/// which one that is not set just vanished would be another path.
 ///
 /// Values of environment options are left alone: theirs see the container's environment.
-fn expanded(host: &Host, text: &str) -> std::result::Result<OsString, String> {
+fn expanded(host: &Host, row: &Row, text: &str) -> std::result::Result<OsString, String> {
+    if row.section == Section::Environment {
+        return Ok(OsString::from(text));
+    }
     let value = Value::expandable(text.as_bytes())?;
-    Ok(value.expand(&|name| {
-        let name = name.to_str()?;
-        host.variable(name).map(OsStr::to_owned)
-    }))
+    let lookup = |name: &OsStr| host.variable(name.to_str()?).map(OsStr::to_owned);
+    if let Some(name) = value.first_unset(&lookup) {
+        let name = name.display();
+        return Err(format!("${name} is not set; if it may be unset, write ${{{name}:-default}}"));
+    }
+    Ok(value.expand(&lookup))
 }
 
 fn read_variables(host: &Host) -> Result<Vec<Setting>> {
     let mut settings = Vec::new();
-    for (name, value) in &host.variables {
-        let Some(suffix) = name.as_bytes().strip_prefix(b"HRUN_") else { continue };
-        let named = |row: &&Row| {
-            row.place == Where::Everywhere && row.variable().as_bytes()[5..] == *suffix
-        };
-        let Some(row) = OPTIONS.iter().find(named) else { continue };
-        let layer = Layer::Variable(name.to_string_lossy().into_owned());
+    if !host.variables.iter().any(|(name, _)| name.as_bytes().starts_with(b"HRUN_")) {
+        return Ok(settings);
+    }
+    // In the order of the table: that of the environment is nobody's choice.
+    for row in OPTIONS.iter().filter(|row| row.place == Where::Everywhere) {
+        let name = row.variable();
+        let Some(value) = host.variable(&name) else { continue };
+        let layer = Layer::Variable(name);
         for given in variable_values(row, value, &layer)? {
             settings.push(Setting { name: row.name, given, layer: layer.clone() });
         }

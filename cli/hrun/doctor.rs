@@ -254,7 +254,7 @@ impl Stage {
         let by = ReadOnlyBy::Remount;
         let read_only = Action::ReadOnly { target, recursive: false, by };
         required.push(("read-only mounts", remedy, self.with([read_only])));
-        let restrict = Action::Restrict { capabilities: Capabilities::ClearedByExec };
+        let restrict = Action::Restrict { capabilities: Capabilities::Dropped };
         required.push((
             "giving up privileges",
             "PR_SET_NO_NEW_PRIVS must be allowed",
@@ -271,9 +271,10 @@ impl Stage {
         let pivot = [Action::Enter { root: self.text(""), by }, Action::Leave { by }];
         let below = Some(self.text("b"));
         let target = self.text("a");
-        let overlay = Action::Overlay { target: target.clone(), below, layer: None };
+        let overlay =
+            Action::Overlay { target: target.clone(), below, layer: None, no_exec: false };
         let layer = Some(Layer { upper: self.text("b"), work: self.text("c") });
-        let layer = Action::Overlay { target, below: None, layer };
+        let layer = Action::Overlay { target, below: None, layer, no_exec: false };
         let directories = ["a", "b", "c"].map(|name| self.directory(name));
         let with_directories = |action| self.with(directories.clone().into_iter().chain([action]));
         vec![

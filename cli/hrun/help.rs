@@ -54,15 +54,27 @@ fn argument(row: &Row) -> Arg {
         Some(short) => argument.short(short),
         None => argument,
     };
-    let argument = match row.manual {
-        "" => argument,
-        manual => argument.long_help(format!("{}. {manual}", row.help)),
-    };
+    let argument = argument.long_help(long_help(row));
     match row.takes {
         Takes::Nothing => argument.action(ArgAction::Count),
         Takes::Value(name) => value(argument, name).num_args(1),
         Takes::OptionalValue(name) => value(argument, name).num_args(0..=1).require_equals(true),
     }
+}
+
+/// The help, the manual's sentences and the other names, as one paragraph.
+fn long_help(row: &Row) -> String {
+    let mut text = format!("{}.", row.help);
+    if !row.manual.is_empty() {
+        text = format!("{text} {}", row.manual);
+    }
+    let shorts = row.short_aliases.iter().map(|short| format!("-{short}"));
+    let longs = row.aliases.iter().map(|long| format!("--{long}"));
+    let aliases: Vec<String> = shorts.chain(longs).collect();
+    if !aliases.is_empty() {
+        text = format!("{text} Also written {}.", aliases.join(" or "));
+    }
+    text
 }
 
 fn value(argument: Arg, name: &'static str) -> Arg {
@@ -81,7 +93,8 @@ pub fn mistake(option_words: &[OsString]) -> Error {
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),
         _ => None,
     };
-    let written = context(ContextKind::InvalidArg).unwrap_or_default();
+    // clap marks a flag that may be repeated.
+    let written = context(ContextKind::InvalidArg).unwrap_or_default().replace("...", "");
     let reason = match error.kind() {
         ErrorKind::UnknownArgument => "there is no such option".to_owned(),
         ErrorKind::NoEquals => "its value must be attached with '='".to_owned(),

@@ -6,6 +6,8 @@
 
 mod args;
 mod config;
+#[cfg(test)]
+mod docs;
 mod doctor;
 mod help;
 mod oci;
@@ -13,6 +15,12 @@ mod report;
 mod run;
 
 use std::io::Write as _;
+
+use runtime::sys::memory::Arena;
+
+/// The process lives for a millisecond and gives nothing back (docs/decisions/0009).
+#[global_allocator]
+static MEMORY: Arena = Arena::new();
 
 /// Starts the program, called by the C library.
 ///
@@ -22,6 +30,11 @@ use std::io::Write as _;
 #[allow(unsafe_code, reason = "the symbol is the one the C library calls, and defined once")]
 #[unsafe(no_mangle)]
 pub extern "C" fn main() -> std::ffi::c_int {
+    start().into()
+}
+
+#[cfg(test)]
+fn main() -> std::process::ExitCode {
     start().into()
 }
 

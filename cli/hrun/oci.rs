@@ -31,25 +31,38 @@ pub fn spec(plan: &Plan) -> Result<Spec> {
 
 fn build(plan: &Plan, json: String) -> std::result::Result<Spec, OciSpecError> {
     let (uid, gid) = ids(plan);
-    let root = RootBuilder::default()
-        .path(plan.image.as_path())
-        .readonly(plan.steps.iter().any(|step| is_read_only(step, &plan.image)))
-        .build()?;
+    let root =
+        RootBuilder::default().path(plan.image.as_path()).readonly(!is_writable(plan)).build()?;
     let namespaces = [LinuxNamespaceType::User, LinuxNamespaceType::Mount];
     let namespaces = namespaces.map(|kind| LinuxNamespaceBuilder::default().typ(kind).build());
-    let linux = LinuxBuilder::default()
+    let mut linux = LinuxBuilder::default()
         .namespaces(namespaces.into_iter().collect::<std::result::Result<Vec<_>, _>>()?)
         .uid_mappings(vec![mapping(uid)?])
         .gid_mappings(vec![mapping(gid)?])
         .build()?;
-    SpecBuilder::default()
+    // What a plan does not say stays unsaid; the builders have defaults of their own.
+    linux.set_masked_paths(None).set_readonly_paths(None).set_resources(None);
+    let mut process = process(plan, uid, gid)?;
+    process.set_rlimits(None).set_capabilities(None);
+    let mut spec = SpecBuilder::default()
         .version("1.0.2")
         .root(root)
         .mounts(mounts(plan)?)
-        .process(process(plan, uid, gid)?)
+        .process(process)
         .linux(linux)
         .annotations(HashMap::from([(ANNOTATION.to_owned(), json)]))
-        .build()
+        .build()?;
+    spec.set_hostname(None);
+    Ok(spec)
+}
+
+/// Whether the command may write to the image itself: it is bound, and never made read-only.
+fn is_writable(plan: &Plan) -> bool {
+    let is_image = |target: &Text| *target == plan.image;
+    let mut steps = plan.steps.iter().map(|step| &step.action);
+    steps.clone().any(|action| {
+        matches!(action, Action::Bind { source, target, .. } if is_image(source) && is_image(target))
+    }) && !steps.any(|action| matches!(action, Action::ReadOnly { target, .. } if is_image(target)))
 }
 
 fn ids(plan: &Plan) -> (Map, Map) {
@@ -70,7 +83,6 @@ fn mapping(map: Map) -> std::result::Result<LinuxIdMapping, OciSpecError> {
 
 fn is_read_only(step: &Step, path: &Text) -> bool {
     matches!(&step.action, Action::ReadOnly { target, .. } if target == path)
-        || matches!(&step.action, Action::Overlay { target, layer: None, .. } if target == path)
 }
 
 /// The mounts made inside, with sources of the host; those from the stage are hrun's own files.

@@ -51,6 +51,8 @@ pub enum Content {
         /// Its size as tmpfs(5) takes it.
         size: Option<String>,
     },
+    /// An empty directory, where there is none.
+    Directory,
     /// A file that hrun writes.
     File {
         /// Its contents.

@@ -1,32 +1,13 @@
 //! What to do about a failed step: one pure, tested table.
 
-use std::path::PathBuf;
-
 use nix::errno::Errno;
 
 use crate::apply::Failed;
 use crate::error::{Error, STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
-use crate::look::program::{Format, Program};
+use crate::look::facts::Facts;
+use crate::look::program::Format;
+use crate::origin::Origin;
 use crate::plan::Action;
-
-/// What is known about the machine when a step has failed; unknown settings are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// `user.max_user_namespaces`.
-    pub max_user_namespaces: Option<u64>,
-    /// `kernel.unprivileged_userns_clone`, a setting of Debian's kernels.
-    pub unprivileged_userns_clone: Option<u64>,
-    /// `kernel.apparmor_restrict_unprivileged_userns`, a setting of Ubuntu 24.04 and newer.
-    pub apparmor_restricts_userns: Option<u64>,
-    /// `fs.mount-max`.
-    pub mount_max: Option<u64>,
-    /// The path of the hrun program.
-    pub hrun: PathBuf,
-    /// The machine this kernel runs programs of, by its number in elf(5).
-    pub machine: u16,
-    /// What is at the path of the command.
-    pub program: Program,
-}
 
 /// What a step does, as far as hints care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,8 +183,8 @@ const HINTS: &[Hint] = &[
         errnos: &[Errno::EACCES, Errno::EPERM, Errno::EROFS],
         when: ALWAYS,
         text: |_| {
-            "with --write, missing mount points are made in the image: it must be yours; \
-             leave out --write, or use --write-fake"
+            "--write makes missing mount points in the image, and --overlay makes its directory: \
+             both must be yours; or use --write-fake"
                 .to_owned()
         },
     },
@@ -224,10 +205,9 @@ const HINTS: &[Hint] = &[
     Hint {
         operations: &[Operation::Execute],
         errnos: &[Errno::ENOENT, Errno::EACCES],
-        when: |facts| matches!(facts.program.interpreter, Some((_, false))),
+        when: |facts| facts.program.interpreter.as_ref().is_some_and(|named| !named.exists),
         text: |facts| {
-            let interpreter = facts.program.interpreter.as_ref().map(|(path, _)| path.display());
-            let interpreter = interpreter.map(|path| path.to_string()).unwrap_or_default();
+            let interpreter = interpreter(facts);
             match facts.program.format {
                 Format::Elf { .. } => format!(
                     "the program wants the loader {interpreter}, which the image lacks: it was \
@@ -294,6 +274,35 @@ const HINTS: &[Hint] = &[
     },
     Hint {
         operations: &[Operation::Execute],
+        errnos: &[Errno::EACCES],
+        when: |facts| {
+            facts.program.interpreter.as_ref().is_some_and(|named| !named.has_execute_bit)
+        },
+        text: |facts| {
+            let interpreter = interpreter(facts);
+            format!("it wants to be run by {interpreter}, which nobody may execute: chmod +x it")
+        },
+    },
+    Hint {
+        operations: &[Operation::Execute],
+        errnos: &[Errno::EACCES],
+        when: |facts| !facts.program.exists,
+        text: |_| "a directory on the way to it is closed to you".to_owned(),
+    },
+    Hint {
+        operations: &[Operation::Execute],
+        errnos: &[Errno::ENOTDIR],
+        when: ALWAYS,
+        text: |_| "something on the way to it is a file, not a directory".to_owned(),
+    },
+    Hint {
+        operations: &[Operation::Execute],
+        errnos: &[Errno::ELOOP],
+        when: ALWAYS,
+        text: |_| "the symbolic links on the way to it lead in a circle".to_owned(),
+    },
+    Hint {
+        operations: &[Operation::Execute],
         errnos: &[Errno::E2BIG],
         when: ALWAYS,
         text: |_| "arguments and environment are too long together; try --clean-env".to_owned(),
@@ -308,14 +317,16 @@ pub fn explain(failed: &Failed, facts: &Facts) -> Error {
         (action, _) => action.describe(),
     };
     let hint = operation(&step.action).and_then(|operation| hint(operation, *errno, facts));
-    let status = match (&step.action, facts.program.exists) {
-        (Action::Execute { .. }, false) => STATUS_NOT_FOUND,
-        (Action::Execute { .. }, true) => STATUS_NOT_EXECUTABLE,
+    let is_missing = *errno == Errno::ENOENT && !facts.program.exists;
+    let status = match (&step.action, is_missing) {
+        (Action::Execute { .. }, true) => STATUS_NOT_FOUND,
+        (Action::Execute { .. }, false) => STATUS_NOT_EXECUTABLE,
         _ => STATUS_FAILED,
     };
     let error = Error::new(attempt, *errno).hint_if_some(hint).status(status);
     match step.origin {
-        crate::origin::Origin::Default => error,
+        // Nobody needs to be told where the command came from.
+        Origin::Default | Origin::CommandLine => error,
         _ => error.asked_by(&step.origin),
     }
 }
@@ -361,6 +372,11 @@ fn operation(action: &Action) -> Option<Operation> {
     })
 }
 
+fn interpreter(facts: &Facts) -> String {
+    let named = facts.program.interpreter.as_ref();
+    named.map(|named| named.path.display().to_string()).unwrap_or_default()
+}
+
 /// The profile Ubuntu's AppArmor wants for a program that makes user namespaces.
 fn apparmor_profile(facts: &Facts) -> String {
     let hrun = facts.hrun.display();
@@ -389,14 +405,5 @@ fn machine_name(machine: u16) -> String {
     name.to_owned()
 }
 
-/// The number of the machine this program was built for.
-pub fn own_machine() -> u16 {
-    match std::env::consts::ARCH {
-        "x86_64" => 62,
-        "aarch64" => 183,
-        "riscv64" => 243,
-        "powerpc64" => 21,
-        "s390x" => 22,
-        _ => 0,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! The modules fall into three kinds that never mix (docs/ARCHITECTURE.md):
 //!
 //! * **look** reads the world and returns plain data: [`look`];
-//! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`plan`], [`envfile`],
+//! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`ids`], [`plan`], [`envfile`],
 //!   [`passwd`], [`hints`], [`error`];
 //! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
 
@@ -13,11 +13,13 @@ pub mod edits;
 pub mod envfile;
 pub mod error;
 pub mod hints;
+pub mod ids;
 pub mod inject;
 pub mod look;
 pub mod options;
 pub mod origin;
 pub mod passwd;
+pub mod paths;
 pub mod plan;
 pub mod request;
 pub mod sys;

@@ -85,8 +85,8 @@ impl Section {
     /// The heading in help and manual.
     pub fn title(self) -> &'static str {
         match self {
-            Section::Files => "Files",
-            Section::Environment => "Environment",
+            Section::Files => "File system",
+            Section::Environment => "Environment variables",
             Section::Identity => "Identity",
             Section::Diagnosis => "Diagnosis",
             Section::General => "General",
@@ -183,7 +183,8 @@ pub const OPTIONS: &[Row] = &[
         manual: "DST is created if the image lacks it; nothing is written to the image or the host. \
                  OPT is ro, rw, optional (a missing SRC is passed over) or norec (without what is \
                  mounted below SRC). Several binds may stand in one value, separated by commas. \
-                 A DST below another bind works in any order of options.",
+                 A DST below another bind works in any order of options. What hrun would show \
+                 below DST by itself gives way.",
         ..FLAG
     },
     Row {
@@ -280,6 +281,7 @@ pub const OPTIONS: &[Row] = &[
     Row {
         name: Name::SetEnv,
         long: "set-env",
+        aliases: &["env-file"],
         takes: Takes::OptionalValue("FILE|NAME=VALUE"),
         times: Times::Many,
         section: Section::Environment,

@@ -13,6 +13,8 @@ use crate::text::Text;
 pub enum Origin {
     /// What hrun does unless told otherwise.
     Default,
+    /// IMAGE and COMMAND, as they stand on the command line.
+    CommandLine,
     /// A variable of the environment hrun was started in.
     Host,
     /// One option, as it was written, and the layer it was written in.
@@ -68,6 +70,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::CommandLine => f.write_str("command line"),
             Origin::Host => f.write_str("host environment"),
             Origin::Setting { option, layer: Layer::CommandLine } => f.write_str(option),
             Origin::Setting { option, layer } => write!(f, "{option} ({layer})"),

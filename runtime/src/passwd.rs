@@ -1,6 +1,8 @@
 //! `/etc/passwd` and `/etc/group` as text: find an entry, merge one into an image's file.
 
 use std::ffi::{OsStr, OsString};
+use std::io::BufRead as _;
+use std::iter;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -35,14 +37,29 @@ pub fn find_user(file: &[u8], uid: u32) -> Option<User> {
     lines(file).filter(|line| id(line) == Some(uid)).find_map(user)
 }
 
-/// Finds the name of a group id.
-pub fn find_group(file: &[u8], gid: u32) -> Option<Group> {
-    lines(file).filter(|line| id(line) == Some(gid)).find_map(group)
+/// Finds the groups of ids, in one pass over the file; the first line of an id counts.
+pub fn find_groups(file: &[u8], gids: &[u32]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for line in lines(file) {
+        let wanted = id(line).is_some_and(|id| gids.contains(&id));
+        if let Some(group) = wanted.then(|| group(line)).flatten()
+            && groups.iter().all(|known| known.gid != group.gid)
+        {
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+/// Whether a file has a group of an id.
+pub fn has_group(file: &[u8], gid: u32) -> bool {
+    lines(file).any(|line| id(line) == Some(gid))
 }
 
 /// Adds a user to a file, in place of all lines with the same name or id.
 pub fn merge_user(file: &[u8], user: &User) -> Vec<u8> {
-    let clashes = |line: &[u8]| is_entry_of(line, user.name.as_bytes(), user.uid);
+    let clashes =
+        |name: &[u8], id: Option<u32>| name == user.name.as_bytes() || id == Some(user.uid);
     let mut merged = without(file, clashes);
     let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
     let fields = [
@@ -60,8 +77,8 @@ pub fn merge_user(file: &[u8], user: &User) -> Vec<u8> {
 
 /// Adds groups to a file, each in place of all lines with the same name or id, with one member.
 pub fn merge_groups(file: &[u8], groups: &[Group], member: &OsStr) -> Vec<u8> {
-    let clashes = |line: &[u8]| {
-        groups.iter().any(|group| is_entry_of(line, group.name.as_bytes(), group.gid))
+    let clashes = |name: &[u8], id: Option<u32>| {
+        groups.iter().any(|group| name == group.name.as_bytes() || id == Some(group.gid))
     };
     let mut merged = without(file, clashes);
     for group in groups {
@@ -71,8 +88,14 @@ pub fn merge_groups(file: &[u8], groups: &[Group], member: &OsStr) -> Vec<u8> {
     merged
 }
 
-fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
-    file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+/// The lines that are not empty; their ends are found by the C library, many bytes at a time.
+fn lines(mut file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let next = move || {
+        let start = file;
+        let length = file.skip_until(b'\n').ok().filter(|length| *length > 0)?;
+        Some(start[..length].strip_suffix(b"\n").unwrap_or(start))
+    };
+    iter::from_fn(next).filter(|line| !line.is_empty())
 }
 
 fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -81,12 +104,15 @@ fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The id is the third field of both files.
 fn id(line: &[u8]) -> Option<u32> {
-    number(fields(line).nth(2)?)
+    let (_, rest) = cut(line)?;
+    let (_, rest) = cut(rest)?;
+    number(cut(rest).map_or(rest, |(id, _)| id))
 }
 
-/// Whether a line is about a name or an id; the name is the first field of both files.
-fn is_entry_of(line: &[u8], name: &[u8], id: u32) -> bool {
-    fields(line).next() == Some(name) || self::id(line) == Some(id)
+/// The first field, and what follows it.
+fn cut(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    Some((&line[..colon], &line[colon + 1..]))
 }
 
 fn user(line: &[u8]) -> Option<User> {
@@ -113,12 +139,19 @@ fn text(bytes: &[u8]) -> OsString {
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
+    let mut number = (!bytes.is_empty()).then_some(0u32);
+    for byte in bytes {
+        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
+        number = number?.checked_mul(10)?.checked_add(digit);
+    }
+    number
 }
 
-fn without(file: &[u8], clashes: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+/// The lines of a file whose name, the first field, and id do not clash.
+fn without(file: &[u8], clashes: impl Fn(&[u8], Option<u32>) -> bool) -> Vec<u8> {
     let mut kept = Vec::with_capacity(file.len() + 256);
-    for line in lines(file).filter(|line| !clashes(line)) {
+    let name = |line| cut(line).map_or(line, |(name, _)| name);
+    for line in lines(file).filter(|line| !clashes(name(line), id(line))) {
         kept.extend_from_slice(line);
         kept.push(b'\n');
     }

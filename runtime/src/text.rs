@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
@@ -80,9 +80,14 @@ enum StringOrRaw {
     Raw(Raw),
 }
 
-/// Joins an absolute path below a root: `below("/srv", "/etc")` is `/srv/etc`.
-pub fn below(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
+/// Writes a path as a shell would take it.
+pub fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+:@%".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -99,8 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn joins_below_a_root() {
-        assert_eq!(below(Path::new("/srv"), Path::new("/etc/x")), Path::new("/srv/etc/x"));
-        assert_eq!(below(Path::new("/"), Path::new("/etc")), Path::new("/etc"));
+    fn quotes_for_the_shell() {
+        assert_eq!(quoted(Path::new("/a/b-1.sif")), "/a/b-1.sif");
+        assert_eq!(quoted(Path::new("it's here")), "'it'\\''s here'");
     }
 }

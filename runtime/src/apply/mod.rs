@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::sys::{MountFlags, file, mount, process};
 use crate::text::Text;
@@ -72,9 +73,9 @@ impl Process {
             Action::Bind { source, target, recursive } => {
                 mount::bind(self.outside(source), target.as_path(), *recursive)
             }
-            Action::Overlay { target, below, layer } => {
+            Action::Overlay { target, below, layer, no_exec } => {
                 let below = below.as_ref().map(|below| self.outside(below));
-                overlay::mount(target.as_path(), below, layer.as_ref())
+                overlay::mount(target.as_path(), below, layer.as_ref(), *no_exec)
             }
             Action::ReadOnly { target, recursive, by } => {
                 self.read_only(target.as_path(), *recursive, *by)
@@ -93,9 +94,9 @@ impl Process {
     /// A host path as it can be reached: from the current directory, once the root has changed.
     fn outside<'a>(&self, path: &'a Text) -> &'a Path {
         let path = path.as_path();
-        match path.strip_prefix("/") {
-            Ok(rest) if self.is_inside && rest.as_os_str().is_empty() => Path::new("."),
-            Ok(rest) if self.is_inside => rest,
+        match inner(path, Path::new("/")) {
+            Some(rest) if self.is_inside && rest.as_os_str().is_empty() => Path::new("."),
+            Some(rest) if self.is_inside => rest,
             _ => path,
         }
     }
@@ -108,7 +109,13 @@ impl Process {
         if recursive {
             let mountinfo = Text::from("/proc/self/mountinfo");
             for below in mountinfo::mounts_below(self.outside(&mountinfo), target)? {
-                mount::remount_read_only(&below)?;
+                match mount::remount_read_only(&below) {
+                    // Listed, but out of reach by its path: below a closed directory, or under
+                    // the host's root, which lies on the container's until it is left.
+                    Ok(())
+                    | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EINVAL | Errno::EACCES) => {}
+                    Err(errno) => return Err(errno),
+                }
             }
         }
         Ok(())
@@ -127,7 +134,9 @@ impl Process {
             }
         }
         self.is_inside = true;
-        mount::change_directory_to(host)
+        mount::change_directory_to(&host)?;
+        file::leave_open(host);
+        Ok(())
     }
 
     /// Tries the directories one after the other, as execvp(3) does.
@@ -138,6 +147,9 @@ impl Process {
         environment: &[Variable],
     ) -> Result<(), Errno> {
         let command = arguments.first().ok_or(Errno::EINVAL)?;
+        if command.as_bytes().is_empty() {
+            return Err(Errno::ENOENT);
+        }
         let environment: Vec<OsString> = environment.iter().map(assignment).collect();
         let image = process::ExecImage::new(
             arguments.iter().map(Text::as_os_str),
@@ -202,8 +214,12 @@ fn leave(by: EnterBy) -> Result<(), Errno> {
 fn restrict(capabilities: Capabilities) -> Result<(), Errno> {
     process::set_no_new_privileges()?;
     match capabilities {
-        Capabilities::Dropped => process::drop_bounding_set(),
-        Capabilities::ClearedByExec | Capabilities::Kept => Ok(()),
+        Capabilities::Dropped => process::drop_capabilities(),
+        Capabilities::DroppedForRoot => {
+            process::drop_bounding_set()?;
+            process::drop_capabilities()
+        }
+        Capabilities::Kept => Ok(()),
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn mount(
     target: &Path,
     below: Option<&Path>,
     layer: Option<&Layer>,
+    no_exec: bool,
 ) -> Result<(), Errno> {
     let mut options = OsString::from("userxattr,lowerdir=");
     options.push(escaped(target, b",:\\"));
@@ -29,6 +30,7 @@ pub(super) fn mount(
         options.push(escaped(below, b",:\\"));
     }
     let mut flags = MountFlags::MS_NOSUID | MountFlags::MS_NODEV;
+    flags.set(MountFlags::MS_NOEXEC, no_exec);
     match layer {
         Some(layer) => {
             options.push(",upperdir=");

@@ -124,10 +124,12 @@ impl Environment<'_> {
         }
     }
 
-    /// Applies the image's own variables; each sees those before it.
+    /// Applies the image's own variables; each sees those before it. Who the caller is, no image
+    /// can say.
     fn apply_image(&mut self) {
         let config = &self.image.config;
-        for assignment in &config.environment {
+        let is_callers = |name: &OsStr| ["HOME", "USER", "LOGNAME"].iter().any(|own| name == *own);
+        for assignment in config.environment.iter().filter(|set| !is_callers(&set.name)) {
             let origin = Origin::Image(config.source.clone());
             self.assign(assignment, &origin);
         }

@@ -8,87 +8,59 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use super::basis::Basis;
 use super::place::{Make, Placed};
 use super::points::{Point, Points, Way};
 use crate::edits::Content;
 use crate::error::{Error, Result};
 use crate::look::files::{Files, Kind};
 use crate::look::host::Host;
-use crate::look::image::Image;
-use crate::look::kernel::{Feature, Kernel};
 use crate::origin::Origin;
-use crate::plan::{Action, EnterBy, Layer, ReadOnlyBy, Step};
-use crate::request::{Asked, Write};
-use crate::text::{Text, below};
+use crate::paths::{below, inner, is_in};
+use crate::plan::{Action, EnterBy, Layer, Step};
+use crate::request::Write;
+use crate::text::Text;
 
 /// Where the stage can be mounted: directories of the Filesystem Hierarchy Standard that a job
 /// seldom needs. They are covered in hrun's own mount namespace only.
-const STAGES: [&str; 6] = ["/srv", "/mnt", "/media", "/opt", "/var/empty", "/usr"];
-
-/// What the steps depend on besides the mounts.
-pub struct Setting<'a> {
-    /// The host.
-    pub host: &'a Host,
-    /// The kernel.
-    pub kernel: &'a Kernel,
-    /// The image.
-    pub image: &'a Image,
-    /// Where the command may write.
-    pub write: Option<&'a Asked<Write>>,
-}
+const STAGES: [&str; 7] = ["/srv", "/mnt", "/media", "/opt", "/var/empty", "/var/lib", "/usr"];
 
 /// Decides the steps from the stage to [`Action::Leave`].
 ///
 /// # Errors
 ///
-/// Fails if a layer is asked for that the kernel cannot give, if no directory is free for the
-/// stage, or if a directory that lacks something cannot be listed.
-pub fn decide(setting: &Setting, placed: &[Placed], points: Points) -> Result<Vec<Step>> {
-    let write = setting.write.map_or(&Write::No, |asked| &asked.value);
-    let origin = setting.write.map_or(Origin::Default, |asked| asked.origin.clone());
-    let has_layer = matches!(write, Write::Fake(_) | Write::Layer(_));
-    if has_layer {
-        check_layer(setting.kernel, &origin)?;
-    }
-    let overlay = has_layer || setting.kernel.has(Feature::Overlay, setting.host);
-    let way = if overlay { Way::Overlay } else { Way::Binds };
+/// Fails if a layer is asked for that cannot be had, if no directory is free for the stage, or if
+/// a directory that lacks something cannot be listed.
+pub fn decide(basis: Basis, placed: &[Placed], points: Points) -> Result<Vec<Step>> {
+    basis.check_layer()?;
+    let points = points.gather(basis.has_layer(), basis.image);
     let mut emitter = Emitter {
-        setting,
-        way,
-        stage: choose_stage(setting, placed, write)?,
-        points: points.gather(way, has_layer, setting.image),
-        steps: Vec::new(),
+        basis,
+        origin: basis.asked_write.map_or(Origin::CommandLine, |asked| asked.origin.clone()),
+        stage: choose_stage(basis, placed, &points)?,
+        points,
+        steps: Vec::with_capacity(placed.len() * 3),
     };
     emitter.stage(placed)?;
-    emitter.root(write, &origin);
+    emitter.root();
     emitter.mounts(placed)?;
-    emitter.push(Action::Leave { by: emitter.enter_by() }, &Origin::Default);
+    emitter.push(Action::Leave { by: basis.enter_by() }, &Origin::Default);
     Ok(emitter.steps)
 }
 
-/// A layer needs overlay whatever `/proc/filesystems` says: the kernel may load the module.
-fn check_layer(kernel: &Kernel, origin: &Origin) -> Result<()> {
-    let reason = if kernel.assume_missing.contains(&Feature::Overlay) {
-        "--assume-missing=overlay takes away what it needs".to_owned()
-    } else if kernel.may_have_overlay() {
-        return Ok(());
-    } else {
-        format!("Linux {} has no overlay in user namespaces", kernel.release)
-    };
-    let hint = "Linux 5.11 has it; on this kernel run a copy of the image with --write";
-    Err(Error::new("write to a layer over the image", reason).asked_by(origin).hint(hint))
-}
-
 /// Chooses a directory that no source, no image and no layer lies in.
-fn choose_stage(setting: &Setting, placed: &[Placed], write: &Write) -> Result<PathBuf> {
-    let layer = match write {
-        Write::Layer(directory) => Some(setting.host.cwd.join(directory)),
-        Write::No | Write::Image | Write::Fake(_) => None,
-    };
+fn choose_stage(basis: Basis, placed: &[Placed], points: &[Point]) -> Result<PathBuf> {
+    let layer = basis.layer_directory();
     let mut used: Vec<&Path> = placed.iter().map(|placed| placed.source.as_path()).collect();
-    used.push(&setting.image.root);
+    used.push(&basis.image.root);
     used.extend(layer.as_deref());
-    free_stage(setting.host, &used).ok_or_else(|| {
+    // Nor may it be an entry of a directory of the host whose entries are bound one by one.
+    let is_entry = |stage: &&Path| {
+        let mut points = points.iter().filter(|point| point.holder != Path::new("/"));
+        points.any(|point| stage.parent() == Some(&point.outside))
+    };
+    used.extend(STAGES.iter().map(Path::new).filter(is_entry));
+    free_stage(basis.host, &used).ok_or_else(|| {
         let places = STAGES.join(", ");
         Error::new("find a place for hrun's own files", "every candidate is missing or in use")
             .hint(format!("one of {places} must be a directory that nothing is bound from"))
@@ -100,15 +72,16 @@ pub fn free_stage(host: &Host, used: &[&Path]) -> Option<PathBuf> {
     let is_free = |stage: &&&str| {
         let stage = Path::new(stage);
         host.files.kind(stage) == Ok(Some(Kind::Directory))
-            && !used.iter().any(|path| path.starts_with(stage))
+            && !used.iter().any(|path| is_in(path, stage))
     };
     STAGES.iter().find(is_free).map(PathBuf::from)
 }
 
 /// Writes the steps.
 struct Emitter<'a> {
-    setting: &'a Setting<'a>,
-    way: Way,
+    basis: Basis<'a>,
+    /// Who said where the command may write.
+    origin: Origin,
     stage: PathBuf,
     points: Vec<Point>,
     steps: Vec<Step>,
@@ -129,61 +102,65 @@ impl Emitter<'_> {
         }
         for (number, point) in self.points.iter().enumerate() {
             let staged = self.staged_point(number);
-            self.steps.extend(match self.way {
-                Way::Overlay => point.stage(&staged),
-                Way::Binds => point.stage_all(&staged, self.setting.host, self.setting.image)?,
+            self.steps.extend(match point.way {
+                Way::Overlay { .. } => point.stage(&staged),
+                Way::Binds => point.stage_all(&staged, self.basis.host, self.basis.image)?,
             });
         }
         Ok(())
     }
 
     /// Mounts the image on its own directory and makes that the root.
-    fn root(&mut self, write: &Write, origin: &Origin) {
-        let layer = self.layer(write, origin);
+    fn root(&mut self) {
+        let origin = self.origin.clone();
+        let layer = self.layer();
         let point = self.points.iter().position(Point::is_root);
+        let way = point.map(|number| self.points[number].way);
         let staged = point.map(|number| text(&self.staged_point(number)));
-        let target = text(&self.setting.image.root);
-        match (self.way, layer, staged) {
-            (Way::Binds, _, Some(source)) => {
-                self.push(Action::Bind { source, target, recursive: false }, origin);
+        let target = text(&self.basis.image.root);
+        match (way, layer, staged) {
+            (Some(Way::Binds), _, Some(source)) => {
+                self.push(Action::Bind { source, target, recursive: false }, &origin);
             }
-            (Way::Overlay, layer, below) if layer.is_some() || below.is_some() => {
-                self.push(Action::Overlay { target, below, layer }, origin);
+            (_, layer, below) if layer.is_some() || below.is_some() => {
+                let no_exec = self.basis.image.filesystem().no_exec;
+                self.push(Action::Overlay { target, below, layer, no_exec }, &origin);
             }
             _ => {
                 let source = target.clone();
-                self.push(Action::Bind { source, target, recursive: true }, origin);
-                if *write == Write::No {
-                    self.read_only(&self.setting.image.root.clone(), true, origin);
+                self.push(Action::Bind { source, target, recursive: true }, &origin);
+                if *self.basis.write() == Write::No {
+                    self.read_only(&self.basis.image.root.clone(), true, &origin);
                 }
             }
         }
-        let root = text(&self.setting.image.root);
-        self.push(Action::Enter { root, by: self.enter_by() }, &Origin::Default);
+        let root = text(&self.basis.image.root);
+        self.push(Action::Enter { root, by: self.basis.enter_by() }, &Origin::CommandLine);
     }
 
     /// Makes the directories of a writable layer.
-    fn layer(&mut self, write: &Write, origin: &Origin) -> Option<Layer> {
-        let directory = match write {
-            Write::No | Write::Image => return None,
-            Write::Fake(_) => self.stage.join("layer"),
-            Write::Layer(directory) => self.setting.host.cwd.join(directory),
-        };
-        self.directory(&directory, 0o755, origin);
-        if let Write::Fake(size) = write {
-            let target = text(&directory);
-            self.push(Action::Tmpfs { target, mode: 0o755, size: size.clone() }, origin);
+    fn layer(&mut self) -> Option<Layer> {
+        let origin = self.origin.clone();
+        if !self.basis.has_layer() {
+            return None;
+        }
+        let kept = self.basis.layer_directory();
+        let directory = kept.unwrap_or_else(|| self.stage.join("layer"));
+        self.directory(&directory, 0o755, &origin);
+        if let Write::Fake(size) = self.basis.write() {
+            let (target, size) = (text(&directory), size.clone());
+            self.push(Action::Tmpfs { target, mode: 0o755, size }, &origin);
         }
         let (upper, work) = (directory.join("upper"), directory.join("work"));
-        self.directory(&work, 0o700, origin);
+        self.directory(&work, 0o700, &origin);
         // A directory whose owner has no id inside cannot be copied into the layer (EOVERFLOW),
         // so those that everybody may write to are made there beforehand.
+        let files = &self.basis.image.files;
         for shared in ["/", "/var", "/var/tmp"].map(Path::new) {
-            if self.setting.image.files.kind(shared) == Ok(Some(Kind::Directory))
-                || shared.parent().is_none()
-            {
-                let mode = self.setting.image.files.mode(shared).unwrap_or(0o755);
-                self.directory(&below(&upper, shared), mode | 0o700, origin);
+            let is_root = shared.parent().is_none();
+            if is_root || files.kind(shared) == Ok(Some(Kind::Directory)) {
+                let mode = files.mode(shared).unwrap_or(0o755);
+                self.directory(&below(&upper, shared), mode | 0o700, &origin);
             }
         }
         Some(Layer { upper: text(&upper), work: text(&work) })
@@ -202,15 +179,16 @@ impl Emitter<'_> {
     /// Shows the directories of a mount together with what they lack.
     fn points_of(&mut self, holder: &Path) -> Result<()> {
         for number in 0..self.points.len() {
-            let point = self.points[number].clone();
-            if point.holder != holder {
+            if self.points[number].holder.as_os_str() != holder {
                 continue;
             }
+            let point = self.points[number].clone();
             let (target, staged) = (text(&point.directory), text(&self.staged_point(number)));
-            match self.way {
-                Way::Overlay if point.is_root() => {}
-                Way::Overlay => {
-                    let action = Action::Overlay { target, below: Some(staged), layer: None };
+            match point.way {
+                Way::Overlay { .. } if point.is_root() => {}
+                Way::Overlay { no_exec } => {
+                    let below = Some(staged);
+                    let action = Action::Overlay { target, below, layer: None, no_exec };
                     self.push(action, &point.origin);
                 }
                 Way::Binds => {
@@ -219,7 +197,8 @@ impl Emitter<'_> {
                         self.push(action, &point.origin);
                     }
                     self.bind_entries(&point)?;
-                    self.read_only(&point.directory, true, &point.origin);
+                    // Recursion from `/` would reach the host's root, which is still mounted on it.
+                    self.read_only(&point.directory, !point.is_root(), &point.origin);
                 }
             }
         }
@@ -228,11 +207,16 @@ impl Emitter<'_> {
 
     /// Binds what a directory has into the tmpfs that covers it; links are there already.
     fn bind_entries(&mut self, point: &Point) -> Result<()> {
-        for (name, kind) in point.present(self.setting.host, self.setting.image)? {
+        for (name, kind) in point.present(self.basis.host, self.basis.image)? {
             if kind != Kind::Link {
                 let source = text(&point.outside.join(&name));
-                let target = text(&point.directory.join(&name));
-                self.push(Action::Bind { source, target, recursive: true }, &point.origin);
+                let target = point.directory.join(&name);
+                let action = Action::Bind { source, target: text(&target), recursive: true };
+                self.push(action, &point.origin);
+                self.unmount_stage(&point.outside.join(&name), &target, &point.origin);
+                if point.is_root() {
+                    self.read_only(&target, true, &point.origin);
+                }
             }
         }
         Ok(())
@@ -248,9 +232,8 @@ impl Emitter<'_> {
             Content::Bind { recursive, read_only, .. } => {
                 let (source, recursive) = (text(&placed.source), *recursive);
                 self.push(Action::Bind { source, target, recursive }, origin);
-                if let (true, Ok(inside)) = (recursive, self.stage.strip_prefix(&placed.source)) {
-                    let target = text(&placed.target.join(inside));
-                    self.push(Action::Unmount { target }, origin);
+                if recursive {
+                    self.unmount_own(placed, origin);
                 }
                 if *read_only {
                     self.read_only(&placed.target, recursive, origin);
@@ -259,10 +242,29 @@ impl Emitter<'_> {
             Content::Tmpfs { mode, size } => {
                 self.push(Action::Tmpfs { target, mode: *mode, size: size.clone() }, origin);
             }
+            Content::Directory => {}
             Content::File { .. } => {
                 let source = text(&self.staged_file(placed));
                 self.push(Action::Bind { source, target, recursive: false }, origin);
             }
+        }
+    }
+
+    /// Takes out of a recursive bind what hrun itself has mounted below its source.
+    fn unmount_own(&mut self, placed: &Placed, origin: &Origin) {
+        let is_moved = self.basis.enter_by() == EnterBy::MoveMount;
+        if is_moved && placed.source == Path::new("/") {
+            // The container's root, which then is mounted on the host's.
+            let target = text(&placed.target);
+            self.push(Action::Unmount { target }, origin);
+        }
+        self.unmount_stage(&placed.source, &placed.target, origin);
+    }
+
+    fn unmount_stage(&mut self, source: &Path, target: &Path, origin: &Origin) {
+        if let Some(inside) = inner(&self.stage, source) {
+            let target = text(&below(target, inside));
+            self.push(Action::Unmount { target }, origin);
         }
     }
 
@@ -286,18 +288,8 @@ impl Emitter<'_> {
     }
 
     fn read_only(&mut self, target: &Path, recursive: bool, origin: &Origin) {
-        let by = match self.setting.kernel.has(Feature::MountSetattr, self.setting.host) {
-            true => ReadOnlyBy::MountSetattr,
-            false => ReadOnlyBy::Remount,
-        };
+        let by = self.basis.read_only_by();
         self.push(Action::ReadOnly { target: text(target), recursive, by }, origin);
-    }
-
-    fn enter_by(&self) -> EnterBy {
-        match self.setting.kernel.has(Feature::PivotRoot, self.setting.host) {
-            true => EnterBy::PivotRoot,
-            false => EnterBy::MoveMount,
-        }
     }
 
     fn staged_point(&self, number: usize) -> PathBuf {

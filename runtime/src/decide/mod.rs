@@ -1,7 +1,7 @@
 //! Decides what will be done; pure, apart from asking the host, the kernel and the image.
 
+mod basis;
 pub mod environment;
-pub mod ids;
 pub mod layout;
 mod mounts;
 mod place;
@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use self::basis::Basis;
 use self::place::Placer;
 use self::tree::Tree;
 use crate::error::{Error, Result};
+use crate::ids;
 use crate::inject;
 use crate::look::files::Kind;
 use crate::look::host::Host;
@@ -24,7 +26,7 @@ use crate::look::image::Image;
 use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, FORMAT, Note, Plan, Step, Variable};
-use crate::request::{Request, Write};
+use crate::request::Request;
 use crate::text::Text;
 
 /// Decides the plan.
@@ -39,26 +41,23 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     notes.extend(edits.notes);
 
     let wanted = mounts::wanted(request, host, image, edits.mounts, &mut notes)?;
-    let writable = matches!(&request.write, Some(asked) if asked.value == Write::Image);
-    let mut placer = Placer::new(host, image, writable, &mut notes);
+    let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
+    let mut placer = Placer::new(basis, &mut notes);
     let mut placed = Vec::new();
     for mount in wanted {
         placed.extend(placer.place(mount)?);
     }
     let Placer { tree, points, .. } = placer;
-    let write = request.write.as_ref();
-    let setting = layout::Setting { host, kernel, image, write };
-    let root = layout::decide(&setting, &placed, points)?;
+    let root = layout::decide(basis, &placed, points)?;
 
     let variables = &edits.variables;
     let mut environment = environment::decide(request, host, image, &tree, variables, &mut notes)?;
     let (directory, origin) = start_directory(request, host, image, &tree, &environment)?;
     set(&mut environment, "PWD", directory.as_os_str(), &origin);
 
-    let mut steps = vec![
-        Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) }
-            .asked_by(&Origin::Default),
-    ];
+    let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
+    let mut steps = Vec::with_capacity(root.len() + 4);
+    steps.push(ids.asked_by(&Origin::Default));
     steps.extend(root);
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
     let capabilities = ids::capabilities(request, host);
@@ -95,9 +94,14 @@ fn start_directory(
             found => Err(no_start_directory(&asked.value, found.is_some(), &asked.origin)),
         };
     }
-    let is_directory = |path: &Path| matches!(tree.find(path), Some((_, Kind::Directory)));
+    let is_directory = |path: &Path| match tree.find(path) {
+        Some((path, Kind::Directory)) => {
+            tree.on_host(&path).is_none_or(|path| host.can_enter(&path))
+        }
+        _ => false,
+    };
     let shows_cwd = tree.find(&host.cwd).and_then(|(path, _)| tree.on_host(&path));
-    if shows_cwd.as_ref() == Some(&host.cwd) {
+    if shows_cwd.as_ref() == Some(&host.cwd) && host.can_enter(&host.cwd) {
         return Ok((host.cwd.clone(), Origin::Default));
     }
     if let Some(directory) = image.config.directory.as_ref().filter(|path| is_directory(path)) {
@@ -123,7 +127,7 @@ fn no_start_directory(directory: &Path, exists: bool, origin: &Origin) -> Error 
 /// The command given, the image's own, the caller's shell, or `/bin/sh`.
 fn execute(request: &Request, image: &Image, tree: &Tree, environment: Vec<Variable>) -> Step {
     let (arguments, origin) = if !request.command.is_empty() {
-        (request.command.clone(), Origin::Default)
+        (request.command.clone(), Origin::CommandLine)
     } else if !image.config.command.is_empty() {
         (image.config.command.clone(), Origin::Image(image.config.source.clone()))
     } else {

@@ -1,13 +1,14 @@
 //! What is to be seen inside besides the image: the defaults, what injectors found, what was asked.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::edits::{Content, Mount, Rank};
 use crate::error::{Error, Result};
-use crate::look::files::{self, Files, Kind};
+use crate::look::files::{self, Files, Kind, Resolved};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
+use crate::paths::{depth, is_in, names};
 use crate::plan::Note;
 use crate::request::{Asked, Bind, Request};
 
@@ -39,7 +40,7 @@ pub fn wanted(
     for asked in &request.binds {
         mounts.push(asked_bind(asked, host)?);
     }
-    Ok(settle(mounts))
+    Ok(settle(mounts, image))
 }
 
 /// The host's `/tmp` and `$TMPDIR`, or an empty `/tmp` in which `$TMPDIR` still exists.
@@ -49,7 +50,10 @@ fn tmp(request: &Request, host: &Host) -> Vec<Mount> {
     let origin = private.map(|asked| &asked.origin).or(request.contain.as_ref());
     if let Some(origin) = origin {
         let size = private.and_then(|asked| asked.value.clone());
-        return vec![tmpfs(tmp, 0o1777, size, origin)];
+        let below = host.path_variable("TMPDIR").map(|path| clean(&path));
+        let below = below.filter(|path| is_in(path, &tmp) && *path != tmp);
+        let below = below.map(|path| mount(Content::Directory, path, origin));
+        return [tmpfs(tmp, 0o1777, size, origin)].into_iter().chain(below).collect();
     }
     let mut mounts = vec![bind(tmp, true, &Origin::Default)];
     if let Some(directory) = host.path_variable("TMPDIR") {
@@ -64,7 +68,7 @@ fn home(request: &Request, host: &Host, notes: &mut Vec<Note>) -> Option<Mount> 
     if request.no_home.is_some() {
         return None;
     }
-    let hides = SYSTEM.iter().any(|directory| home.starts_with(directory));
+    let hides = SYSTEM.iter().any(|directory| is_in(&home, Path::new(directory)));
     if hides || home == Path::new("/") {
         notes.push(Note::info(format!("home directory {} is not shown", home.display())));
         return None;
@@ -123,53 +127,61 @@ fn asked_bind(asked: &Asked<Bind>, host: &Host) -> Result<Mount> {
 
 /// Drops mounts that a stronger or later one covers; orders the others by depth, so that a mount
 /// below another is made after it.
-fn settle(mounts: Vec<Mount>) -> Vec<Mount> {
+///
+/// Places are compared by where the image's links lead: `/var/run/x` is below `/run`.
+fn settle(mounts: Vec<Mount>, image: &Image) -> Vec<Mount> {
+    // By themselves, hrun's own mounts have different places.
+    let is_asked = mounts.iter().any(|mount| mount.rank == Rank::Asked);
+    let place = |mount: &Mount| match is_asked {
+        true => place(&mount.target, image),
+        false => mount.target.clone(),
+    };
+    let places: Vec<PathBuf> = mounts.iter().map(place).collect();
     let covered = |index: usize, mount: &Mount| {
         mounts.iter().enumerate().any(|(other_index, other)| {
-            let later = (other.rank, other_index) > (mount.rank, index);
-            let hides = other.rank == Rank::Asked
-                && mount.rank < Rank::Asked
-                && mount.target.starts_with(&other.target);
-            later && (other.target == mount.target || hides)
+            let is_stronger = (other.rank, other_index) > (mount.rank, index);
+            let hides = other.rank == Rank::Asked && mount.rank < Rank::Asked;
+            let (place, other_place) = (&places[index], &places[other_index]);
+            let is_there =
+                place.as_os_str() == other_place.as_os_str() || hides && is_in(place, other_place);
+            is_stronger && is_there
         })
     };
     let kept = mounts.iter().enumerate().filter(|(index, mount)| !covered(*index, mount));
-    let mut kept: Vec<Mount> = kept.map(|(_, mount)| mount.clone()).collect();
-    kept.sort_by_key(|mount| mount.target.components().count());
-    kept
+    let mut kept: Vec<(usize, Mount)> =
+        kept.map(|(index, mount)| (depth(&places[index]), mount.clone())).collect();
+    kept.sort_by_key(|(depth, _)| *depth);
+    kept.into_iter().map(|(_, mount)| mount).collect()
+}
+
+fn place(target: &Path, image: &Image) -> PathBuf {
+    match files::resolve(&image.files, target) {
+        Ok(Resolved::Found { path, .. }) => path,
+        Ok(Resolved::Missing { parent, rest }) => parent.join(rest),
+        Err(_) => target.to_path_buf(),
+    }
 }
 
 fn bind(path: PathBuf, optional: bool, origin: &Origin) -> Mount {
-    Mount {
-        content: Content::Bind {
-            source: path.clone(),
-            recursive: true,
-            read_only: false,
-            optional,
-        },
-        target: path,
-        origin: origin.clone(),
-        rank: Rank::Default,
-    }
+    let source = path.clone();
+    mount(Content::Bind { source, recursive: true, read_only: false, optional }, path, origin)
 }
 
 fn tmpfs(path: PathBuf, mode: u32, size: Option<String>, origin: &Origin) -> Mount {
-    Mount {
-        content: Content::Tmpfs { mode, size },
-        target: path,
-        origin: origin.clone(),
-        rank: Rank::Default,
-    }
+    mount(Content::Tmpfs { mode, size }, path, origin)
+}
+
+fn mount(content: Content, target: PathBuf, origin: &Origin) -> Mount {
+    Mount { content, target, origin: origin.clone(), rank: Rank::Default }
 }
 
 /// Takes `.` and `..` out of an absolute path, by its letters alone.
 pub(super) fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::from("/");
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => cleaned.push(name),
-            Component::ParentDir => drop(cleaned.pop()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+    for name in names(path) {
+        match name == ".." {
+            true => drop(cleaned.pop()),
+            false => cleaned.push(name),
         }
     }
     cleaned

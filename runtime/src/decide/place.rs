@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::points::{Point, Points};
+use super::basis::Basis;
+use super::points::{Point, Points, Way};
 use super::tree::{Backing, Mounted, Tree};
-use crate::edits::{Content, Mount};
+use crate::edits::{Content, Mount, Rank};
 use crate::error::{Error, Result};
 use crate::look::files::{Kind, Resolved};
-use crate::look::host::Host;
-use crate::look::image::Image;
 use crate::plan::Note;
+use crate::request::Write;
+use crate::text::quoted;
 
 /// A mount whose place is known.
 pub struct Placed {
@@ -37,9 +38,7 @@ pub struct Make {
 
 /// Finds the places of mounts, one after the other; each sees those before it.
 pub struct Placer<'a, 'n> {
-    host: &'a Host,
-    image: &'a Image,
-    image_is_writable: bool,
+    basis: Basis<'a>,
     notes: &'n mut Vec<Note>,
     /// The files inside, as far as mounts are placed.
     pub tree: Tree<'a>,
@@ -49,14 +48,9 @@ pub struct Placer<'a, 'n> {
 
 impl<'a, 'n> Placer<'a, 'n> {
     /// Starts with the image alone.
-    pub fn new(
-        host: &'a Host,
-        image: &'a Image,
-        image_is_writable: bool,
-        notes: &'n mut Vec<Note>,
-    ) -> Self {
-        let (tree, points) = (Tree::new(host, image), Points::default());
-        Placer { host, image, image_is_writable, notes, tree, points }
+    pub fn new(basis: Basis<'a>, notes: &'n mut Vec<Note>) -> Self {
+        let tree = Tree::new(basis.host, basis.image);
+        Placer { basis, notes, tree, points: Points::default() }
     }
 
     /// Finds the place of a mount; nothing if it is not needed.
@@ -65,6 +59,22 @@ impl<'a, 'n> Placer<'a, 'n> {
     ///
     /// Fails on a source that is missing or closed, and on a destination that cannot be made.
     pub fn place(&mut self, mount: Mount) -> Result<Option<Placed>> {
+        let is_needed = match mount.content {
+            Content::Bind { optional, .. } => !optional || mount.rank == Rank::Asked,
+            Content::Tmpfs { .. } => true,
+            Content::File { .. } | Content::Directory => false,
+        };
+        match self.find_place(mount) {
+            // What nobody asked for by name must not keep the command from starting.
+            Err(error) if !is_needed => {
+                self.notes.push(Note::info(format!("left out: {error}")));
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
+    fn find_place(&mut self, mount: Mount) -> Result<Option<Placed>> {
         let (source, kind, read_only) = match &mount.content {
             Content::Bind { source, read_only, optional, .. } => {
                 match self.source(source, *optional, &mount)? {
@@ -72,13 +82,16 @@ impl<'a, 'n> Placer<'a, 'n> {
                     None => return Ok(None),
                 }
             }
-            Content::Tmpfs { .. } => (PathBuf::new(), Kind::Directory, false),
+            Content::Tmpfs { .. } | Content::Directory => (PathBuf::new(), Kind::Directory, false),
             Content::File { .. } => (PathBuf::new(), Kind::File, true),
         };
         let fail = |errno: Errno| Error::new(attempt(&mount), errno).asked_by(&mount.origin);
         let (target, make) = match self.tree.resolve(&mount.target).map_err(fail)? {
             Resolved::Found { path, kind: found } => {
                 check_kinds(&mount, kind, found)?;
+                if mount.content == Content::Directory {
+                    return Ok(None);
+                }
                 if self.is_seen_already(&mount, &source, &path, read_only) {
                     return Ok(None);
                 }
@@ -89,9 +102,15 @@ impl<'a, 'n> Placer<'a, 'n> {
                 (target, self.make(&mount, parent, rest, kind)?)
             }
         };
+        if target == Path::new("/") {
+            return Err(Error::new(attempt(&mount), "that is the image itself")
+                .asked_by(&mount.origin)
+                .hint("choose another destination"));
+        }
         let backing = match &mount.content {
             Content::Bind { .. } => Backing::Host { source: source.clone(), read_only },
             Content::Tmpfs { .. } | Content::File { .. } => Backing::Memory,
+            Content::Directory => return Ok(Some(Placed { mount, source, target, make })),
         };
         self.tree.mount(target.clone(), Mounted { kind, backing });
         Ok(Some(Placed { mount, source, target, make }))
@@ -105,7 +124,7 @@ impl<'a, 'n> Placer<'a, 'n> {
         mount: &Mount,
     ) -> Result<Option<(PathBuf, Kind)>> {
         let written = source.display();
-        match self.host.find(source) {
+        match self.basis.host.find(source) {
             Ok(Some(found)) => Ok(Some(found)),
             Ok(None) | Err(Errno::EACCES) if optional => {
                 self.notes
@@ -140,15 +159,21 @@ impl<'a, 'n> Placer<'a, 'n> {
         let (holder, mounted) = self.tree.holder(&parent);
         let outside = match &mounted.backing {
             Backing::Memory => None,
-            Backing::Image if self.image_is_writable => None,
-            Backing::Image => Some(self.image.outside(&parent)),
-            Backing::Host { read_only: true, .. } => self.tree.on_host(&parent),
+            Backing::Image if self.basis.write() == &Write::Image => None,
+            Backing::Image => Some((self.basis.image.outside(&parent), self.basis.way_on_image())),
+            Backing::Host { read_only: true, .. } => {
+                let outside = self.tree.on_host(&parent).unwrap_or_default();
+                // There may be mounts in it. Those are locked for an ordinary user, and overlay
+                // refuses such a layer; it would not show what is mounted there anyway.
+                Some((outside, Way::Binds))
+            }
             Backing::Host { read_only: false, .. } => {
                 let directory = self.tree.on_host(&parent).unwrap_or_default();
                 return Err(in_host_directory(mount, &directory.join(&rest), holder, kind));
             }
         };
-        let point = outside.map(|outside| Point::new(&parent, holder, &outside, &mount.origin));
+        let point =
+            outside.map(|(outside, way)| Point::new(&parent, holder, &outside, way, &mount.origin));
         self.tree.make(&parent, &rest, kind);
         match point {
             Some(point) => {
@@ -166,6 +191,7 @@ fn attempt(mount: &Mount) -> String {
         Content::Bind { source, .. } if *source == mount.target => format!("bind {target}"),
         Content::Bind { source, .. } => format!("bind {} at {target}", source.display()),
         Content::Tmpfs { .. } => format!("mount a tmpfs on {target}"),
+        Content::Directory => format!("make {target}"),
         Content::File { .. } => format!("show a file at {target}"),
     }
 }
@@ -189,7 +215,7 @@ fn check_kinds(mount: &Mount, wanted: Kind, found: Kind) -> Result<()> {
 
 /// hrun makes nothing in the user's own directories (docs/decisions/0005).
 fn in_host_directory(mount: &Mount, missing: &Path, holder: &Path, kind: Kind) -> Error {
-    let (missing, holder) = (missing.display(), holder.display());
+    let (missing, holder) = (quoted(missing), holder.display());
     let command = if kind == Kind::Directory { "mkdir -p" } else { "touch" };
     let reason = format!("{missing} does not exist, and {holder} shows the host's own files");
     Error::new(attempt(mount), reason).asked_by(&mount.origin).hint(format!(

@@ -10,14 +10,17 @@ use crate::look::files::{Files, Kind};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
+use crate::paths::{depth, inner, is_in};
 use crate::plan::{Action, Step};
-use crate::text::below;
 
 /// How a directory is shown with entries it lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// An overlay: the directory on top, a directory with the missing entries below.
-    Overlay,
+    Overlay {
+        /// Nothing in it may be executed, as nothing in the directory may.
+        no_exec: bool,
+    },
     /// A directory with the missing entries, into which the others are bound one by one.
     Binds,
 }
@@ -31,10 +34,19 @@ pub struct Point {
     pub holder: PathBuf,
     /// The directory, on the host.
     pub outside: PathBuf,
+    /// How it is shown with what it lacks.
+    pub way: Way,
     /// Who asked for the first of its entries.
     pub origin: Origin,
     /// What it lacks, by relative path; directories in between are listed too.
-    entries: BTreeMap<PathBuf, Kind>,
+    entries: BTreeMap<PathBuf, Entry>,
+}
+
+/// Something a directory lacks.
+#[derive(Clone, Debug)]
+struct Entry {
+    kind: Kind,
+    origin: Origin,
 }
 
 /// All directories that lack something.
@@ -43,35 +55,33 @@ pub struct Points(Vec<Point>);
 
 impl Points {
     /// Adds what is missing below `point.directory`.
+    ///
+    /// A directory that is itself one of the missing entries is no point of its own.
     pub fn add(&mut self, point: Point, rest: &Path, kind: Kind) {
-        let same =
-            |other: &Point| other.directory == point.directory && other.holder == point.holder;
-        let index = self.0.iter().position(same).unwrap_or_else(|| {
-            self.0.push(point);
-            self.0.len() - 1
-        });
-        self.0[index].add(rest, kind);
+        let entry = Entry { kind, origin: point.origin.clone() };
+        if let Some((outer, inner)) = self.0.iter_mut().find_map(|outer| outer.holding(&point)) {
+            return outer.add(&inner.join(rest), &entry);
+        }
+        let mut point = point;
+        point.add(rest, &entry);
+        self.0.push(point);
     }
 
     /// Orders the directories, outer ones first.
     ///
-    /// An overlay also serves the directories below its own, so with [`Way::Overlay`] those join
-    /// the outermost of their mount; with `all_in_root` that is always the image's root.
-    pub fn gather(self, way: Way, all_in_root: bool, image: &Image) -> Vec<Point> {
+    /// An overlay also serves the directories below its own, so those join the outermost of their
+    /// mount; with `all_in_root` that is always the image's root.
+    pub fn gather(self, all_in_root: bool, image: &Image) -> Vec<Point> {
         let mut points = self.0;
         let root = Path::new("/");
-        let of_image = |point: &Point| point.holder == root;
-        if all_in_root && points.iter().any(of_image) {
-            points.push(Point::new(root, root, &image.root, &Origin::Default));
+        if all_in_root && points.iter().any(|point| point.holder == root) {
+            let way = Way::Overlay { no_exec: image.filesystem().no_exec };
+            points.push(Point::new(root, root, &image.root, way, &Origin::Default));
         }
-        points.sort_by_key(|point| point.directory.components().count());
-        if way == Way::Binds {
-            return points;
-        }
+        points.sort_by_key(|point| depth(&point.directory));
         let mut gathered: Vec<Point> = Vec::new();
         for point in points {
-            let outer = gathered.iter_mut().find(|outer| outer.covers(&point));
-            match outer {
+            match gathered.iter_mut().find(|outer| outer.covers(&point)) {
                 Some(outer) => outer.absorb(&point),
                 None => gathered.push(point),
             }
@@ -82,11 +92,12 @@ impl Points {
 
 impl Point {
     /// Makes a directory that lacks nothing yet.
-    pub fn new(directory: &Path, holder: &Path, outside: &Path, origin: &Origin) -> Self {
+    pub fn new(directory: &Path, holder: &Path, outside: &Path, way: Way, origin: &Origin) -> Self {
         Point {
             directory: directory.to_path_buf(),
             holder: holder.to_path_buf(),
             outside: outside.to_path_buf(),
+            way,
             origin: origin.clone(),
             entries: BTreeMap::new(),
         }
@@ -97,21 +108,31 @@ impl Point {
         self.directory == Path::new("/")
     }
 
-    fn add(&mut self, rest: &Path, kind: Kind) {
+    fn add(&mut self, rest: &Path, entry: &Entry) {
         for directory in rest.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
-            self.entries.insert(directory.to_path_buf(), Kind::Directory);
+            let directory = self.entries.entry(directory.to_path_buf());
+            directory.or_insert(Entry { kind: Kind::Directory, origin: entry.origin.clone() });
         }
-        self.entries.entry(rest.to_path_buf()).or_insert(kind);
+        self.entries.entry(rest.to_path_buf()).or_insert(entry.clone());
+    }
+
+    /// Itself and the path in it, if another's directory is the same or one of its entries.
+    fn holding(&mut self, other: &Point) -> Option<(&mut Point, PathBuf)> {
+        let inner = inner(&other.directory, &self.directory)?.to_path_buf();
+        let is_here = inner.as_os_str().is_empty() || self.entries.contains_key(&inner);
+        (self.holder == other.holder && is_here).then_some((self, inner))
     }
 
     fn covers(&self, other: &Point) -> bool {
-        self.holder == other.holder && other.directory.starts_with(&self.directory)
+        let is_overlay = |point: &Point| matches!(point.way, Way::Overlay { .. });
+        let overlays = is_overlay(self) && is_overlay(other);
+        overlays && self.holder == other.holder && is_in(&other.directory, &self.directory)
     }
 
     fn absorb(&mut self, other: &Point) {
-        let inner = other.directory.strip_prefix(&self.directory).unwrap_or(Path::new(""));
-        for (path, kind) in &other.entries {
-            self.add(&inner.join(path), *kind);
+        let inner = inner(&other.directory, &self.directory).unwrap_or(Path::new(""));
+        for (path, entry) in &other.entries {
+            self.add(&inner.join(path), entry);
         }
     }
 
@@ -133,9 +154,9 @@ impl Point {
 
     /// The steps that lay out what it lacks in the stage.
     pub fn stage(&self, staged: &Path) -> Vec<Step> {
-        let mut steps = vec![self.directory_step(staged, Path::new(""), 0o755)];
-        for (path, kind) in &self.entries {
-            steps.push(self.entry_step(staged, path, *kind));
+        let mut steps = vec![make(staged, Kind::Directory, 0o755, &self.origin)];
+        for (path, Entry { kind, origin }) in &self.entries {
+            steps.push(make(&staged.join(path), *kind, mode(*kind), origin));
         }
         steps
     }
@@ -152,33 +173,34 @@ impl Point {
         };
         let is_image = self.holder == Path::new("/");
         let files: &dyn Files = if is_image { &image.files } else { &host.files };
-        let path = if is_image { &self.directory } else { &self.outside };
-        let mode = files.mode(path).map_err(fail)?;
+        let directory = if is_image { &self.directory } else { &self.outside };
+        let directory_mode = files.mode(directory).map_err(fail)?;
         let mut steps = self.stage(staged);
-        steps[0] = self.directory_step(staged, Path::new(""), mode | 0o700);
+        steps[0] = make(staged, Kind::Directory, directory_mode | 0o700, &self.origin);
         for (name, kind) in self.present(host, image)? {
-            if kind == Kind::Link {
-                let target = files.link(&path.join(&name)).map_err(fail)?.into();
-                let path = staged.join(&name).into();
-                steps.push(Action::Link { path, target }.asked_by(&self.origin));
-            } else {
-                steps.push(self.entry_step(staged, &name, kind));
-            }
+            let path = staged.join(&name);
+            steps.push(match kind {
+                Kind::Link => {
+                    let target = files.link(&directory.join(&name)).map_err(fail)?.into();
+                    Action::Link { path: path.into(), target }.asked_by(&self.origin)
+                }
+                kind => make(&path, kind, mode(kind), &self.origin),
+            });
         }
         Ok(steps)
     }
+}
 
-    fn entry_step(&self, staged: &Path, path: &Path, kind: Kind) -> Step {
-        if kind == Kind::Directory {
-            return self.directory_step(staged, path, 0o755);
-        }
-        let path = staged.join(path).into();
-        Action::File { path, mode: 0o644, contents: Default::default() }.asked_by(&self.origin)
-    }
+fn mode(kind: Kind) -> u32 {
+    if kind == Kind::Directory { 0o755 } else { 0o644 }
+}
 
-    fn directory_step(&self, staged: &Path, path: &Path, mode: u32) -> Step {
-        let path =
-            if path.as_os_str().is_empty() { staged.to_path_buf() } else { below(staged, path) };
-        Action::Directory { path: path.into(), mode }.asked_by(&self.origin)
-    }
+/// A directory, or an empty file for everything else something is bound on.
+fn make(path: &Path, kind: Kind, mode: u32, origin: &Origin) -> Step {
+    let path = path.into();
+    let action = match kind {
+        Kind::Directory => Action::Directory { path, mode },
+        _ => Action::File { path, mode, contents: Default::default() },
+    };
+    action.asked_by(origin)
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::iter::successors;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -10,7 +11,7 @@ use nix::errno::Errno;
 use crate::look::files::{self, Files, Kind, Resolved};
 use crate::look::host::Host;
 use crate::look::image::Image;
-use crate::text::below;
+use crate::paths::{below, inner, is_in, parent};
 
 /// Answers questions about files inside before any mount is made.
 pub struct Tree<'a> {
@@ -55,7 +56,7 @@ impl<'a> Tree<'a> {
 
     /// Adds a mount at a path without symbolic links.
     pub fn mount(&mut self, target: PathBuf, mounted: Mounted) {
-        let is_below = |path: &OsString| Path::new(path).starts_with(&target);
+        let is_below = |path: &OsString| is_in(Path::new(path), &target);
         self.made.borrow_mut().retain(|path, _| !is_below(path));
         self.mounts.retain(|path, _| !is_below(path));
         self.mounts.insert(target.into(), mounted);
@@ -87,7 +88,8 @@ impl<'a> Tree<'a> {
 
     /// The innermost mount that holds a path without symbolic links.
     pub fn holder(&self, path: &Path) -> (&Path, &Mounted) {
-        let held = path.ancestors().find_map(|above| self.mounts.get_key_value(above.as_os_str()));
+        let mut ancestors = successors(Some(path), |path| parent(path));
+        let held = ancestors.find_map(|above| self.mounts.get_key_value(above.as_os_str()));
         // The root is always mounted.
         held.map_or((Path::new("/"), &IMAGE), |(target, mounted)| (Path::new(target), mounted))
     }
@@ -96,7 +98,7 @@ impl<'a> Tree<'a> {
     pub fn on_host(&self, path: &Path) -> Option<PathBuf> {
         let (target, mounted) = self.holder(path);
         match &mounted.backing {
-            Backing::Host { source, .. } => Some(join(source, path.strip_prefix(target).ok()?)),
+            Backing::Host { source, .. } => Some(below(source, inner(path, target)?)),
             Backing::Image | Backing::Memory => None,
         }
     }
@@ -119,11 +121,6 @@ impl<'a> Tree<'a> {
 }
 
 static IMAGE: Mounted = Mounted { kind: Kind::Directory, backing: Backing::Image };
-
-/// Like `Path::join`, but without a trailing slash for an empty rest.
-fn join(path: &Path, rest: &Path) -> PathBuf {
-    if rest.as_os_str().is_empty() { path.to_path_buf() } else { below(path, rest) }
-}
 
 impl Files for Tree<'_> {
     fn kind(&self, path: &Path) -> Result<Option<Kind>, Errno> {

@@ -6,9 +6,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::decide::ids;
 use crate::edits::{Content, Edits, Mount, Rank};
 use crate::error::Result;
+use crate::ids;
 use crate::look::files;
 use crate::look::host::Host;
 use crate::look::image::Image;
@@ -27,7 +27,7 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
     let origin = Origin::injector(NAME);
     let mut edits = Edits::default();
     let mut user = caller(host);
-    user.shell = shell_inside(&user.shell, image);
+    user.shell = shell_inside(user.shell, image);
 
     let uid = ids::user(request, host).inside;
     let gid = ids::group(request, host).inside;
@@ -47,7 +47,9 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
             edits.set(name, value, &origin);
         }
     }
-    if host.variable("SHELL").is_some_and(|shell| Path::new(shell) != user.shell) {
+    if let Some(shell) = host.path_variable("SHELL")
+        && !is_inside(&shell, image)
+    {
         edits.set("SHELL", &user.shell, &origin);
     }
     Ok(edits)
@@ -86,9 +88,12 @@ fn from_services(host: &Host) -> Option<User> {
 }
 
 /// The user's shell if the image has it, else `/bin/sh`.
-fn shell_inside(shell: &Path, image: &Image) -> PathBuf {
-    let exists = shell.is_absolute() && image.files.holds(shell);
-    if exists { shell.to_owned() } else { PathBuf::from("/bin/sh") }
+fn shell_inside(shell: PathBuf, image: &Image) -> PathBuf {
+    if is_inside(&shell, image) { shell } else { PathBuf::from("/bin/sh") }
+}
+
+fn is_inside(shell: &Path, image: &Image) -> bool {
+    shell.is_absolute() && image.files.holds(shell)
 }
 
 /// An id asked for by option that the image knows keeps the image's name for it.
@@ -108,7 +113,7 @@ fn merged_passwd(
 
 fn merged_group(file: Option<&[u8]>, user: &User, gid: u32, host: &Host) -> Option<Vec<u8>> {
     let file = file.unwrap_or(GROUP);
-    if gid != host.gid && passwd::find_group(file, gid).is_some() {
+    if gid != host.gid && passwd::has_group(file, gid) {
         return None;
     }
     let mut groups = groups(host);
@@ -124,16 +129,15 @@ fn groups(host: &Host) -> Vec<Group> {
     let mut gids = vec![host.gid];
     gids.extend(host.groups.iter().filter(|gid| **gid != host.gid));
     let local = host.read("/etc/group").unwrap_or_default();
-    let known: Vec<_> = gids.iter().map(|gid| passwd::find_group(&local, *gid)).collect();
-    let is_unknown = |(gid, known): (&u32, &Option<Group>)| known.is_none().then_some(*gid);
-    let unknown: Vec<u32> = gids.iter().zip(&known).filter_map(is_unknown).collect();
-    let services = host.getent("group", &unknown);
-    let named = gids.into_iter().zip(known).map(|(gid, known)| {
-        known
-            .or_else(|| passwd::find_group(&services, gid))
-            .unwrap_or_else(|| Group { name: OsString::from(format!("group{gid}")), gid })
-    });
-    named.collect()
+    let mut known = passwd::find_groups(&local, &gids);
+    let is_unknown = |gid: &&u32| known.iter().all(|group| group.gid != **gid);
+    let unknown: Vec<u32> = gids.iter().filter(is_unknown).copied().collect();
+    known.extend(passwd::find_groups(&host.getent("group", &unknown), &unknown));
+    let named = |gid: u32| {
+        let found = known.iter().find(|group| group.gid == gid).cloned();
+        found.unwrap_or_else(|| Group { name: OsString::from(format!("group{gid}")), gid })
+    };
+    gids.into_iter().map(named).collect()
 }
 
 fn read(image: &Image, path: &str) -> Option<Vec<u8>> {

@@ -35,7 +35,10 @@ fn time_zone(host: &Host, image: &Image, origin: &Origin, edits: &mut Edits) {
     let Some(image_link) = link(&image.files, path) else {
         return edits.bind_optional(LOCALTIME, origin);
     };
-    let Some(zone) = link(&host.files, path).and_then(|link| zone(&link)) else { return };
+    let Some(host_link) = link(&host.files, path).filter(|link| *link != image_link) else {
+        return;
+    };
+    let Some(zone) = zone(&host_link) else { return };
     if self::zone(&image_link).as_ref() == Some(&zone) || host.variable("TZ").is_some() {
         return;
     }

@@ -12,8 +12,11 @@ use nix::libc;
 use nix::sys::stat::{lstat, mode_t};
 
 use super::files::{Files, Kind};
+use crate::paths::{below, parent};
 use crate::sys::file::{self, Directory};
-use crate::text::below;
+
+/// What is at a path: something, nothing, or the reason nobody knows.
+type Answer = Result<Option<Kind>, Errno>;
 
 /// Answers questions about a directory of the host, and remembers every answer.
 ///
@@ -22,7 +25,7 @@ use crate::text::below;
 pub struct DirectoryTree {
     root: PathBuf,
     open: OnceCell<Directory>,
-    known: RefCell<BTreeMap<OsString, Option<Kind>>>,
+    known: RefCell<BTreeMap<OsString, Answer>>,
     links: RefCell<BTreeMap<OsString, PathBuf>>,
     listed: RefCell<BTreeSet<OsString>>,
 }
@@ -46,9 +49,10 @@ impl DirectoryTree {
     /// The errno of open(2), readlink(2) or getdents64(2).
     pub fn open(path: &Path) -> Result<Self, Errno> {
         let directory = Directory::open(path)?;
-        let tree = DirectoryTree::new(directory.path()?);
-        let entries = directory.entries()?;
-        tree.remember_entries(Path::new("/"), entries)?;
+        // Where /proc is not mounted, the longer way.
+        let root = directory.path().or_else(|_| path.canonicalize().map_err(|error| errno(&error)));
+        let tree = DirectoryTree::new(root?);
+        tree.remember_entries(Path::new("/"), &directory.entries()?)?;
         // Nobody else can have set it.
         let _ = tree.open.set(directory);
         Ok(tree)
@@ -68,7 +72,7 @@ impl DirectoryTree {
     pub fn learn_directory(&self, path: &Path) {
         let mut known = self.known.borrow_mut();
         for directory in path.ancestors() {
-            known.insert(directory.into(), Some(Kind::Directory));
+            known.insert(directory.into(), Ok(Some(Kind::Directory)));
         }
     }
 
@@ -82,27 +86,27 @@ impl DirectoryTree {
         matches!(super::files::find(self, path), Ok(Some(_)))
     }
 
-    fn remembered(&self, path: &Path) -> Option<Option<Kind>> {
+    fn remembered(&self, path: &Path) -> Option<Answer> {
         if let Some(answer) = self.known.borrow().get(path.as_os_str()) {
             return Some(*answer);
         }
-        let parent = path.parent()?;
-        self.listed.borrow().contains(parent.as_os_str()).then_some(None)
+        let parent = parent(path)?;
+        self.listed.borrow().contains(parent.as_os_str()).then_some(Ok(None))
     }
 
-    fn remember(&self, path: &Path, kind: Option<Kind>) {
-        self.known.borrow_mut().insert(path.into(), kind);
+    fn remember(&self, path: &Path, answer: Answer) {
+        self.known.borrow_mut().insert(path.into(), answer);
     }
 
     fn remember_entries(
         &self,
         path: &Path,
-        entries: Vec<file::DirectoryEntry>,
-    ) -> Result<Vec<(OsString, Kind)>, Errno> {
-        let mut named = Vec::with_capacity(entries.len());
+        entries: &[file::DirectoryEntry],
+    ) -> Result<Vec<Kind>, Errno> {
+        let mut kinds = Vec::with_capacity(entries.len());
         for (name, kind) in entries {
-            let child = path.join(&name);
-            let kind = match kind {
+            let child = below(path, Path::new(name));
+            let kind = match *kind {
                 libc::DT_DIR => Kind::Directory,
                 libc::DT_REG => Kind::File,
                 libc::DT_LNK => Kind::Link,
@@ -110,27 +114,26 @@ impl DirectoryTree {
                 libc::DT_UNKNOWN => self.kind(&child)?.unwrap_or(Kind::Other),
                 _ => Kind::Other,
             };
-            self.remember(&child, Some(kind));
-            named.push((name, kind));
+            self.known.borrow_mut().insert(child.into(), Ok(Some(kind)));
+            kinds.push(kind);
         }
         self.listed.borrow_mut().insert(path.into());
-        named.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(named)
+        Ok(kinds)
     }
 }
 
 impl Files for DirectoryTree {
     fn kind(&self, path: &Path) -> Result<Option<Kind>, Errno> {
         if let Some(answer) = self.remembered(path) {
-            return Ok(answer);
+            return answer;
         }
         let answer = match lstat(&self.outside(path)) {
-            Ok(status) => Some(Kind::from(status.st_mode)),
-            Err(Errno::ENOENT) => None,
-            Err(errno) => return Err(errno),
+            Ok(status) => Ok(Some(Kind::from(status.st_mode))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno),
         };
         self.remember(path, answer);
-        Ok(answer)
+        answer
     }
 
     fn link(&self, path: &Path) -> Result<PathBuf, Errno> {
@@ -140,10 +143,10 @@ impl Files for DirectoryTree {
         let target = fs::read_link(self.outside(path)).map_err(|error| errno(&error));
         match &target {
             Ok(target) => {
-                self.remember(path, Some(Kind::Link));
+                self.remember(path, Ok(Some(Kind::Link)));
                 self.links.borrow_mut().insert(path.into(), target.clone());
             }
-            Err(Errno::ENOENT) => self.remember(path, None),
+            Err(Errno::ENOENT) => self.remember(path, Ok(None)),
             Err(_) => {}
         }
         target
@@ -151,17 +154,20 @@ impl Files for DirectoryTree {
 
     fn list(&self, path: &Path) -> Result<Vec<(OsString, Kind)>, Errno> {
         let entries = Directory::open(&self.outside(path))?.entries()?;
-        self.remember_entries(path, entries)
+        let kinds = self.remember_entries(path, &entries)?;
+        let mut named: Vec<_> = entries.into_iter().map(|(name, _)| name).zip(kinds).collect();
+        named.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(named)
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, Errno> {
-        if self.remembered(path) == Some(None) {
+        if self.remembered(path) == Some(Ok(None)) {
             return Err(Errno::ENOENT);
         }
         let contents = file::read_file(&self.outside(path));
         match contents {
-            Ok(_) => self.remember(path, Some(Kind::File)),
-            Err(Errno::ENOENT) => self.remember(path, None),
+            Ok(_) => self.remember(path, Ok(Some(Kind::File))),
+            Err(Errno::ENOENT) => self.remember(path, Ok(None)),
             Err(_) => {}
         }
         contents

@@ -1,9 +1,12 @@
 //! A tree of files that can be asked about: the host's, an image's, or a container's to be.
 
-use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+
+use crate::paths::{Names, names};
 
 /// What a directory entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub enum Resolved {
 /// The number of symbolic links the kernel follows in one path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
+const UP: &str = "..";
+
 /// Follows a path to its end within a tree.
 ///
 /// The root of the tree is the root of every absolute symbolic link, and `..` stops there, as
@@ -91,44 +96,44 @@ const MAX_LINKS: usize = 40;
 /// `ELOOP` after 40 symbolic links, `ENOTDIR` for a path through something that is no directory,
 /// and what the tree answers.
 pub fn resolve(files: &dyn Files, path: &Path) -> Result<Resolved, Errno> {
-    let mut todo: Vec<Step> = steps(path);
+    let mut path = Cow::Borrowed(path);
     let mut here = PathBuf::from("/");
     let mut kind = Kind::Directory;
     let mut links = 0;
-    while let Some(step) = todo.pop() {
-        if kind != Kind::Directory {
-            return Err(Errno::ENOTDIR);
-        }
-        let name = match step {
-            Step::Up => {
+    'link: loop {
+        let mut names = names(&path);
+        while let Some(name) = names.next() {
+            if kind != Kind::Directory {
+                return Err(Errno::ENOTDIR);
+            }
+            if name == UP {
                 here.pop();
                 continue;
             }
-            Step::Down(name) => name,
-        };
-        let next = here.join(&name);
-        match files.kind(&next)? {
-            None => {
-                return Ok(Resolved::Missing { parent: here, rest: rest(name, todo)? });
-            }
-            Some(Kind::Link) => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(Errno::ELOOP);
+            here.push(name);
+            match files.kind(&here)? {
+                None => {
+                    here.pop();
+                    return Ok(Resolved::Missing { parent: here, rest: rest(name, names)? });
                 }
-                let target = files.link(&next)?;
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
+                Some(Kind::Link) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Errno::ELOOP);
+                    }
+                    let target = files.link(&here)?;
+                    match target.is_absolute() {
+                        true => here = PathBuf::from("/"),
+                        false => drop(here.pop()),
+                    }
+                    path = Cow::Owned(target.join(names.rest()));
+                    continue 'link;
                 }
-                todo.extend(steps(&target));
-            }
-            Some(found) => {
-                here = next;
-                kind = found;
+                Some(found) => kind = found,
             }
         }
+        return Ok(Resolved::Found { path: here, kind });
     }
-    Ok(Resolved::Found { path: here, kind })
 }
 
 /// Finds what exists at a path, following symbolic links; `None` if nothing does.
@@ -165,30 +170,15 @@ pub fn read(files: &dyn Files, path: &Path) -> Result<Option<Vec<u8>>, Errno> {
     }
 }
 
-enum Step {
-    Up,
-    Down(OsString),
-}
-
-/// The components of a path as steps, the first one last.
-fn steps(path: &Path) -> Vec<Step> {
-    let steps = path.components().rev().filter_map(|component| match component {
-        Component::Normal(name) => Some(Step::Down(name.to_owned())),
-        Component::ParentDir => Some(Step::Up),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    });
-    steps.collect()
-}
-
 /// What is left of a path from its first missing component on.
-fn rest(first: OsString, mut todo: Vec<Step>) -> Result<PathBuf, Errno> {
+fn rest(first: &OsStr, others: Names) -> Result<PathBuf, Errno> {
     let mut rest = PathBuf::from(first);
-    while let Some(step) = todo.pop() {
-        match step {
-            Step::Down(name) => rest.push(name),
+    for name in others {
+        if name == UP {
             // There is no way up from what does not exist.
-            Step::Up => return Err(Errno::ENOENT),
+            return Err(Errno::ENOENT);
         }
+        rest.push(name);
     }
     Ok(rest)
 }

@@ -6,14 +6,17 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 use super::directory::{DirectoryTree, errno};
 use super::files::{self, Kind};
+use super::filesystem::Filesystem;
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -55,9 +58,13 @@ impl Host {
                 .hint("it was removed or is not readable; cd to another directory and try again")
         })?;
         let files = DirectoryTree::new("/");
-        for directory in
-            [&cwd, Path::new("/dev"), Path::new("/etc"), Path::new("/proc"), Path::new("/sys")]
-        {
+        for directory in [
+            &cwd,
+            Path::new("/dev"),
+            Path::new("/etc"),
+            Path::new("/proc"),
+            Path::new("/sys/module"),
+        ] {
             files.learn_directory(directory);
         }
         Ok(Host {
@@ -91,12 +98,29 @@ impl Host {
         files::find(&self.files, path)
     }
 
-    /// Reads a file the user named, which may be relative to the current directory or a pipe.
+    /// Whether the caller may make a directory the current one.
+    pub fn can_enter(&self, directory: &Path) -> bool {
+        access(&self.files.outside(directory), AccessFlags::X_OK).is_ok()
+    }
+
+    /// The file system of a directory.
+    pub fn filesystem(&self, directory: &Path) -> Filesystem {
+        Filesystem::look(&self.files.outside(directory))
+    }
+
+    /// Reads a file the user named, which may be relative to the current directory or a pipe;
+    /// `-` is standard input.
     ///
     /// # Errors
     ///
     /// The errno of open(2) or read(2).
     pub fn read_named(&self, path: &Path) -> std::result::Result<Vec<u8>, Errno> {
+        // Opening /dev/stdin anew is refused where somebody else made the pipe.
+        if path == Path::new("-") || path == Path::new("/dev/stdin") {
+            let mut contents = Vec::new();
+            let read = std::io::stdin().read_to_end(&mut contents);
+            return read.map(|_| contents).map_err(|error| errno(&error));
+        }
         let path = self.files.outside(&self.cwd.join(path));
         fs::read(path).map_err(|error| errno(&error))
     }

@@ -1,5 +1,6 @@
 //! An image: a tree of files and what it says about itself.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,10 +8,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::directory::DirectoryTree;
+use super::filesystem::Filesystem;
 use super::host::Host;
 use super::metadata::{self, Config};
 use crate::error::{Error, Result};
-use crate::text::below;
+use crate::paths::below;
+use crate::text::quoted;
 
 /// An image that can be run.
 pub struct Image {
@@ -20,6 +23,8 @@ pub struct Image {
     pub files: DirectoryTree,
     /// What the image says about itself.
     pub config: Config,
+    /// The file system of the root directory, asked for only where it matters.
+    filesystem: OnceCell<Filesystem>,
 }
 
 impl Image {
@@ -37,8 +42,12 @@ impl Image {
                 .hint_if_some(unreadable_hint(errno, named))
         };
         let path = host.cwd.join(named);
+        if path == Path::new("/") {
+            return Err(Error::new("use / as an image", "it is this machine's own root directory")
+                .hint("run the command without hrun"));
+        }
         let open = |path: &Path| match DirectoryTree::open(path) {
-            Err(Errno::ENOTDIR) => Err(no_directory(path, named)),
+            Err(Errno::ENOTDIR) if path.exists() => Err(no_directory(path, named)),
             result => result.map_err(fail),
         };
         let tree = open(&path)?;
@@ -51,13 +60,19 @@ impl Image {
             Some(config) => config,
             None => metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?,
         };
-        Ok(Image { root: files.root().to_path_buf(), files, config })
+        let root = files.root().to_path_buf();
+        Ok(Image { root, files, config, filesystem: OnceCell::new() })
     }
 
-    /// Makes an image of a directory without metadata, for tests.
-    pub fn fake(root: impl Into<PathBuf>) -> Self {
-        let root = root.into();
-        Image { files: DirectoryTree::new(&root), root, config: Config::default() }
+    /// The file system the image is on.
+    pub fn filesystem(&self) -> Filesystem {
+        *self.filesystem.get_or_init(|| Filesystem::look(&self.root))
+    }
+
+    /// The same image on another file system, for tests.
+    pub fn on_filesystem(mut self, filesystem: Filesystem) -> Self {
+        self.filesystem = OnceCell::from(filesystem);
+        self
     }
 
     /// Where a path of the image lies on the host.
@@ -87,10 +102,13 @@ fn unreadable_hint(errno: Errno, named: &Path) -> Option<String> {
 
 /// Says what a file is that was given as an image, by its first bytes.
 fn no_directory(path: &Path, named: &Path) -> Error {
+    let name = quoted(named);
+    if !path.is_file() {
+        return Error::new(format!("use {name} as an image"), "it is a device, a pipe or a socket");
+    }
     let mut start = [0; 512];
     let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let start = &start[..read];
-    let name = named.display();
     let (reason, hint) = match start {
         [b'h', b's', b'q', b's', ..] => (
             "it is a squashfs file, and this version runs directories only",
@@ -100,7 +118,10 @@ fn no_directory(path: &Path, named: &Path) -> Error {
             "it is a SIF file, and this version runs directories only",
             format!("unpack it: apptainer build --sandbox {name}.d {name} && hrun {name}.d"),
         ),
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => (
+        [0x1f, 0x8b, ..]
+        | [b'B', b'Z', b'h', ..]
+        | [0x28, 0xb5, 0x2f, 0xfd, ..]
+        | [0xfd, b'7', b'z', b'X', b'Z', ..] => (
             "it is a compressed archive",
             format!("unpack it: mkdir {name}.d && tar -C {name}.d -xf {name} && hrun {name}.d"),
         ),

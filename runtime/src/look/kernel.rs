@@ -5,9 +5,8 @@ use std::path::Path;
 
 use nix::sys::utsname::uname;
 
-use super::files::Files;
+use super::filesystem::Filesystem;
 use super::host::Host;
-use crate::sys;
 
 /// A kernel feature that hrun uses where it is there, and has another way without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +47,8 @@ pub struct Kernel {
     pub assume_missing: Vec<Feature>,
     /// Whether the root directory is a ramfs or tmpfs, asked for only where it matters.
     root_in_memory: OnceCell<bool>,
+    /// Whether the overlay module is there, asked for only where it matters.
+    overlay_is_loaded: OnceCell<bool>,
 }
 
 impl Kernel {
@@ -58,6 +59,7 @@ impl Kernel {
             release: release.unwrap_or_default(),
             assume_missing: assume_missing.to_vec(),
             root_in_memory: OnceCell::new(),
+            overlay_is_loaded: OnceCell::new(),
         }
     }
 
@@ -67,6 +69,7 @@ impl Kernel {
             release: release.to_owned(),
             assume_missing: Vec::new(),
             root_in_memory: OnceCell::from(false),
+            overlay_is_loaded: OnceCell::new(),
         }
     }
 
@@ -76,9 +79,12 @@ impl Kernel {
             return false;
         }
         match feature {
-            Feature::Overlay => self.may_have_overlay() && lists_overlay(host),
+            Feature::Overlay => {
+                let loaded = || *self.overlay_is_loaded.get_or_init(|| has_overlay_module(host));
+                self.may_have_overlay() && loaded()
+            }
             Feature::MountSetattr => self.is_at_least(5, 12),
-            Feature::PivotRoot => !self.root_in_memory.get_or_init(sys::root_is_in_memory),
+            Feature::PivotRoot => !self.root_in_memory.get_or_init(root_is_in_memory),
         }
     }
 
@@ -104,10 +110,14 @@ impl Kernel {
     }
 }
 
+/// The root of a node booted from an initial ramfs is one, and pivot_root(2) refuses to move it.
+fn root_is_in_memory() -> bool {
+    Filesystem::look(Path::new("/")).is_in_memory()
+}
+
 /// The module is loaded or built in; loading it takes root on hardened hosts.
-fn lists_overlay(host: &Host) -> bool {
-    let filesystems = host.files.read(Path::new("/proc/filesystems")).unwrap_or_default();
-    filesystems.split(|byte| *byte == b'\n').any(|line| line == b"nodev\toverlay")
+fn has_overlay_module(host: &Host) -> bool {
+    matches!(host.find(Path::new("/sys/module/overlay")), Ok(Some(_)))
 }
 
 #[cfg(test)]

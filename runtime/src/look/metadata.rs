@@ -16,7 +16,7 @@ use oci_spec::runtime::Spec;
 
 use super::directory::{DirectoryTree, errno};
 use super::files::{self, Files, Kind};
-use crate::envfile::{self, Assignment, Value};
+use crate::envfile::{Assignment, Value, exports};
 use crate::error::{Error, Result};
 
 /// What an image says about itself.
@@ -57,14 +57,21 @@ pub struct Bundle {
 pub fn bundle(tree: &DirectoryTree) -> Result<Bundle> {
     let named = tree.root();
     let is = |name: &str, kind| tree.kind(&Path::new("/").join(name)) == Ok(Some(kind));
-    let rootfs = is("rootfs", Kind::Directory);
-    if rootfs && is("image.json", Kind::File) {
+    let has_root = is("rootfs", Kind::Directory);
+    if has_root && is("image.json", Kind::File) {
         let config = read_image_configuration(&named.join("image.json"))?;
         return Ok(Bundle { root: Some(named.join("rootfs")), config: Some(config) });
     }
-    if is("config.json", Kind::File) && (rootfs || !is("usr", Kind::Directory)) {
-        let (root, config) = read_runtime_configuration(&named.join("config.json"))?;
-        return Ok(Bundle { root: Some(named.join(root)), config: Some(config) });
+    if is("config.json", Kind::File) {
+        let read = read_runtime_configuration(&named.join("config.json"));
+        match read.map(|(root, config)| (named.join(root), config)) {
+            Ok((root, config)) if root.is_dir() => {
+                return Ok(Bundle { root: Some(root), config: Some(config) });
+            }
+            Err(error) if has_root => return Err(error),
+            // Any application may have a file of that name.
+            Ok(_) | Err(_) => {}
+        }
     }
     if named.file_name() != Some(OsStr::new("rootfs")) {
         return Ok(Bundle::default());
@@ -196,34 +203,14 @@ fn singularity(tree: &DirectoryTree) -> Result<Config> {
     }
     for script in ["10-docker2singularity.sh", "10-docker.sh", "90-environment.sh"] {
         let path = Path::new("/.singularity.d/env").join(script);
-        if let Some(lines) = read_optional(tree, &path)? {
-            export_lines(script, &lines, &mut config);
+        if let Some(text) = read_optional(tree, &path)? {
+            let exports = exports::read(&text);
+            config.environment.extend(exports.assignments);
+            let skipped = exports.skipped.iter();
+            config.skipped.extend(skipped.map(|line| format!("{script}: {line}")));
         }
     }
     Ok(config)
-}
-
-/// Takes the `export NAME=value` lines that stand outside of all blocks of a shell script.
-fn export_lines(script: &str, text: &[u8], config: &mut Config) {
-    let mut depth = 0_usize;
-    for line in text.split(|byte| *byte == b'\n') {
-        let line = line.trim_ascii();
-        let word = line.split(|byte| byte.is_ascii_whitespace() || *byte == b';').next();
-        match word.unwrap_or_default() {
-            b"" => continue,
-            [b'#', ..] => continue,
-            b"if" | b"case" | b"for" | b"while" | b"until" => depth += 1,
-            b"fi" | b"esac" | b"done" => depth = depth.saturating_sub(1),
-            b"export" if depth == 0 => {
-                if let Ok(assignments) = envfile::parse(line) {
-                    config.environment.extend(assignments);
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        config.skipped.push(format!("{script}: {}", String::from_utf8_lossy(line)));
-    }
 }
 
 fn read_optional(tree: &DirectoryTree, path: &Path) -> Result<Option<Vec<u8>>> {

@@ -6,6 +6,7 @@
 pub mod directory;
 pub mod facts;
 pub mod files;
+pub mod filesystem;
 pub mod host;
 pub mod image;
 pub mod kernel;

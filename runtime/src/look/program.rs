@@ -21,8 +21,19 @@ pub struct Program {
     pub is_on_noexec: bool,
     /// Its file format.
     pub format: Format,
-    /// The interpreter it names, and whether that exists.
-    pub interpreter: Option<(PathBuf, bool)>,
+    /// The interpreter it names.
+    pub interpreter: Option<Interpreter>,
+}
+
+/// The program that a script or an ELF file wants to be run by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interpreter {
+    /// Its path.
+    pub path: PathBuf,
+    /// Something is there.
+    pub exists: bool,
+    /// Somebody may execute it.
+    pub has_execute_bit: bool,
 }
 
 /// The file format of a program.
@@ -71,18 +82,22 @@ impl Program {
             let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
             self.format = if line.ends_with(b"\r") { Format::DosScript } else { Format::Script };
             let mut words = line.split(|byte| *byte == b' ' || *byte == b'\t');
-            self.interpreter = words.find(|word| !word.is_empty()).map(existing);
+            self.interpreter = words.find(|word| !word.is_empty()).map(interpreter);
         } else if let Some(machine) = elf_machine(&start) {
             self.format = Format::Elf { machine };
-            self.interpreter = elf_interpreter(&start).map(existing);
+            self.interpreter = elf_interpreter(&start).map(interpreter);
         }
     }
 }
 
-fn existing(path: &[u8]) -> (PathBuf, bool) {
+fn interpreter(path: &[u8]) -> Interpreter {
     let path = PathBuf::from(OsString::from_vec(path.to_vec()));
-    let exists = path.exists();
-    (path, exists)
+    let mode = path.metadata().map(|metadata| metadata.mode());
+    Interpreter {
+        exists: mode.is_ok(),
+        has_execute_bit: mode.is_ok_and(|mode| mode & 0o111 != 0),
+        path,
+    }
 }
 
 /// The machine of an ELF header (elf(5): `e_machine` at 18), in the file's own byte order.

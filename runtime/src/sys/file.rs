@@ -33,11 +33,10 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = open(path, flags, Mode::empty())?;
     let mut contents = Vec::new();
+    let mut buffer = [0; READ_SIZE];
     loop {
-        let length = contents.len();
-        contents.resize(length + READ_SIZE, 0);
-        let count = read(&file, &mut contents[length..])?;
-        contents.truncate(length + count);
+        let count = read(&file, &mut buffer)?;
+        contents.extend_from_slice(&buffer[..count]);
         if count < READ_SIZE {
             leave_open(file);
             return Ok(contents);
@@ -81,7 +80,7 @@ fn write_all(file: OwnedFd, contents: &[u8]) -> Result<(), Errno> {
 }
 
 /// Leaves a descriptor to execve(2).
-fn leave_open(file: OwnedFd) {
+pub fn leave_open(file: OwnedFd) {
     let _ = file.into_raw_fd();
 }
 
@@ -139,7 +138,7 @@ impl Directory {
     /// The errno of getdents64(2).
     pub fn entries(&self) -> Result<Vec<DirectoryEntry>, Errno> {
         let mut entries = Vec::new();
-        let mut buffer = vec![0; READ_SIZE];
+        let mut buffer = [0; READ_SIZE];
         loop {
             let count = get_entries(self.0.as_fd(), &mut buffer)?;
             if count == 0 {

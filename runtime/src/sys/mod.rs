@@ -5,10 +5,11 @@
 #![allow(clippy::disallowed_methods, reason = "this is where the system is called")]
 
 pub mod file;
+pub mod memory;
 pub mod mount;
 pub mod process;
 
-pub use mount::{MountFlags, root_is_in_memory};
+pub use mount::MountFlags;
 pub use process::{effective_gid, effective_uid, groups, is_secure_execution};
 
 use std::ffi::{CString, OsStr};

@@ -8,7 +8,6 @@ use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd;
 
@@ -155,13 +154,4 @@ pub fn pivot_root(root: &Path) -> Result<(), Errno> {
 /// The errno of chroot(2).
 pub fn chroot_here() -> Result<(), Errno> {
     unistd::chroot(".")
-}
-
-/// Whether the root directory is a file system in memory, as that of a node booted from an
-/// initial ramfs is; pivot_root(2) refuses to move that one.
-pub fn root_is_in_memory() -> bool {
-    /// From linux/magic.h; nix does not carry it.
-    const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
-    let kind = statfs("/").map(|filesystem| filesystem.filesystem_type());
-    matches!(kind, Ok(TMPFS_MAGIC | RAMFS_MAGIC))
 }

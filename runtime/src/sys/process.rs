@@ -87,6 +87,24 @@ pub fn set_no_new_privileges() -> Result<(), Errno> {
     nix::sys::prctl::set_no_new_privs()
 }
 
+/// Gives up all capabilities of this process (capset(2)).
+///
+/// A program file with capabilities would keep them otherwise: with `no_new_privs` the kernel still
+/// grants those that the process has already.
+///
+/// # Errors
+///
+/// The errno of capset(2).
+pub fn drop_capabilities() -> Result<(), Errno> {
+    /// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h, and this process.
+    const HEADER: [u32; 2] = [0x2008_0522, 0];
+    /// Effective, permitted and inheritable, each in two words.
+    const NONE: [u32; 6] = [0; 6];
+    // SAFETY: both structures have the size that version 3 asks for.
+    let result = unsafe { libc::syscall(libc::SYS_capset, HEADER.as_ptr(), NONE.as_ptr()) };
+    Errno::result(result).map(drop)
+}
+
 /// Drops every capability the kernel knows from the bounding set (capabilities(7)).
 ///
 /// # Errors

@@ -9,6 +9,8 @@
 //! overlay are still the host's, and everything else is the container's: resolved by the kernel
 //! with the image as root, so no symbolic link in the image leads out of it.
 
+mod display;
+
 use serde::{Deserialize, Serialize};
 
 use crate::origin::Origin;
@@ -107,6 +109,9 @@ pub enum Action {
         /// Where changes go; without it the overlay is read-only.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         layer: Option<Layer>,
+        /// Keeps programs in it from being executed, as they are on the directory's own mount.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        no_exec: bool,
     },
     /// Makes a mount read-only.
     ReadOnly {
@@ -198,11 +203,11 @@ pub enum EnterBy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capabilities {
-    /// The kernel clears them at execve(2), because the user inside is not root, and
-    /// `no_new_privs` keeps them from coming back (docs/decisions/0003).
-    ClearedByExec,
-    /// All are dropped from the bounding set: the user inside is root and did not ask for them.
+    /// They are given up before execve(2), and `no_new_privs` keeps them from coming back.
     Dropped,
+    /// The same, and the bounding set is emptied: root gets from execve(2) what that holds
+    /// (docs/decisions/0003).
+    DroppedForRoot,
     /// They stay: `--root`.
     Kept,
 }

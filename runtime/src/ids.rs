@@ -23,7 +23,7 @@ pub fn group(request: &Request, host: &Host) -> Map {
 pub fn capabilities(request: &Request, host: &Host) -> Capabilities {
     match (&request.root, user(request, host).inside) {
         (Some(_), _) => Capabilities::Kept,
-        (None, 0) => Capabilities::Dropped,
-        (None, _) => Capabilities::ClearedByExec,
+        (None, 0) => Capabilities::DroppedForRoot,
+        (None, _) => Capabilities::Dropped,
     }
 }

@@ -1,0 +1,52 @@
+# What people type. `make demo` and `make test` need nothing but Rust on a fresh Debian; as root
+# they install the packages they lack.
+
+PREFIX ?= /usr/local
+PROFILE ?= release
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+BUILT := $(TARGET)/$(TRIPLE)/$(PROFILE)
+
+.PHONY: all build demo test unit lint bench install images programs packages
+
+all: build
+
+build:
+	cargo build --profile $(PROFILE)
+
+# Debian packages that tests and benchmarks use; installed only by root, and only if missing.
+TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun
+BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace
+
+packages:
+	@tests/packages.sh $(TEST_PACKAGES)
+
+images: packages
+	@tests/images.sh $(TARGET) bullseye bookworm trixie musl
+
+# The programs under test, where the test user can be shown them.
+programs: build
+	@cargo build --quiet --profile $(PROFILE) --example probe
+	@install -d -m 755 $(TARGET)/programs
+	@install -m 755 $(BUILT)/hrun $(BUILT)/examples/probe /bin/busybox $(TARGET)/programs
+
+demo: build
+	@tests/packages.sh mmdebstrap util-linux
+	@tests/images.sh $(TARGET) bookworm
+	@install -D -m 755 $(BUILT)/hrun $(TARGET)/programs/hrun
+	@tests/session.sh $(TARGET) demo/run.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+test: lint images programs
+	cargo test --workspace --no-run
+	tests/session.sh $(TARGET) cargo test --workspace
+
+install: build
+	install -D -m 755 $(BUILT)/hrun $(DESTDIR)$(PREFIX)/bin/hrun
+	install -D -m 644 docs/hrun.1 $(DESTDIR)$(PREFIX)/share/man/man1/hrun.1
+	install -D -m 644 docs/completions/hrun.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hrun
+	install -D -m 644 docs/completions/_hrun $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hrun
+	install -D -m 644 docs/completions/hrun.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hrun.fish

@@ -1,0 +1,31 @@
+complete -c hrun -s b -s B -l bind -l volume -d 'Shows the host\'s SRC, a file or directory, at DST (default: the same path)' -r
+complete -c hrun -l mount -d 'The same as --bind, as docker and podman write it' -r
+complete -c hrun -s c -l cd -l workdir -l pwd -d 'Starts the command in DIR' -r
+complete -c hrun -s t -l private-tmp -d 'Gives the command an empty /tmp in memory, SIZE (512m, 2g, 10%) at most' -r
+complete -c hrun -s W -l write-fake -l writable-tmpfs -d 'Lets the command write to a layer in memory that is thrown away, SIZE at most' -r
+complete -c hrun -l overlay -d 'Keeps what the command writes in DIR, for the next run' -r
+complete -c hrun -l set-env -l env-file -d 'Sets variables from FILE, or one variable; $NAME is expanded' -r
+complete -c hrun -l set-env0 -d 'Sets variables from NUL-separated records in FILE, taken as they are' -r
+complete -c hrun -l unset-env -d 'Removes the variables whose names match GLOB' -r
+complete -c hrun -s e -l env -d 'Sets one variable, literally; without a value takes the host\'s' -r
+complete -c hrun -l keep-env -d 'Keeps host variables that --clean-env or --drop-env would remove' -r
+complete -c hrun -l drop-env -d 'Replaces the list of host variables that are not taken into the container' -r
+complete -c hrun -s u -l uid -d 'Shows the user as user id N inside' -r
+complete -c hrun -s g -l gid -d 'Shows the user\'s group as group id N inside' -r
+complete -c hrun -l dry-run -d 'Prints what would be done, and who asked for it, and does nothing' -r
+complete -c hrun -l plan -d 'Carries out a plan written by --dry-run=json; no IMAGE is given' -r
+complete -c hrun -l doctor -d 'Tries everything hrun needs from this machine and explains what fails' -r
+complete -c hrun -l assume-missing -d 'Does without a kernel feature: overlay, mount-setattr, pivot-root' -r
+complete -c hrun -l home -d 'Shows the home directory at its own path (the default)'
+complete -c hrun -l no-home -d 'Leaves the home directory out'
+complete -c hrun -l no-cwd -d 'Leaves the current directory out'
+complete -c hrun -l contain -d 'Hides home, current directory and /tmp; the home directory and /tmp are empty'
+complete -c hrun -s w -l write -d 'Lets the command write to the image'
+complete -c hrun -l env-no-expand -d 'Takes $ literally in the --set-env options that follow'
+complete -c hrun -l clean-env -l cleanenv -d 'Starts from an empty environment instead of the host\'s'
+complete -c hrun -l root -l fakeroot -d 'Shows the user as root inside, with capabilities over the container only'
+complete -c hrun -l no-config -d 'Reads neither configuration files nor HRUN_* variables'
+complete -c hrun -s v -l verbose -d 'Says what hrun found and left out'
+complete -c hrun -s q -l quiet -d 'Prints no warnings; the command\'s own output is never touched'
+complete -c hrun -s V -l version -d 'Prints the version'
+complete -c hrun -s h -l help -d 'Prints this help'

@@ -1,0 +1,91 @@
+//! A plan for people: a line a step, and who asked for it.
+
+use std::fmt;
+
+use super::{Action, Capabilities, Map, Plan, Step};
+use crate::text::Text;
+
+/// The widest a column is padded to; longer entries push the next column out.
+const WIDTH: usize = 72;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: Vec<[String; 3]> = self.steps.iter().flat_map(step_rows).collect();
+        let width = |column: usize| {
+            let widths = rows.iter().map(|row: &[String; 3]| row[column].chars().count());
+            widths.filter(|width| *width <= WIDTH).max().unwrap_or(0)
+        };
+        let (first, second) = (width(0), width(1));
+        writeln!(f, "image {}", self.image)?;
+        for [verb, what, origin] in &rows {
+            writeln!(f, "{verb:first$}  {what:second$}  [{origin}]")?;
+        }
+        Ok(())
+    }
+}
+
+fn step_rows(step: &Step) -> Vec<[String; 3]> {
+    let row = |verb: &str, what: String| [verb.to_owned(), what, step.origin.to_string()];
+    let rows = match &step.action {
+        Action::Unshare { uid, gid } => {
+            row("namespaces", format!("user and mount; uid {}, gid {}", map(uid), map(gid)))
+        }
+        Action::Tmpfs { target, mode, size } => {
+            let size = size.as_ref().map(|size| format!(" size={size}")).unwrap_or_default();
+            row("tmpfs", format!("{target} mode={mode:o}{size}"))
+        }
+        Action::Directory { path, mode } => row("directory", format!("{path} mode={mode:o}")),
+        Action::File { path, contents, .. } => {
+            row("file", format!("{path} ({} bytes)", contents.as_bytes().len()))
+        }
+        Action::Link { path, target } => row("link", format!("{path} -> {target}")),
+        Action::Bind { source, target, recursive } => {
+            let only = if *recursive { "" } else { " (without what is mounted below)" };
+            row("bind", format!("{source} -> {target}{only}"))
+        }
+        Action::Overlay { target, below, layer, .. } => {
+            let below = below.as_ref().map(|below| format!(" on top of {below}"));
+            let layer = layer.as_ref().map(|layer| format!(", changes in {}", layer.upper));
+            row(
+                "overlay",
+                format!("{target}{}{}", below.unwrap_or_default(), layer.unwrap_or_default()),
+            )
+        }
+        Action::ReadOnly { target, .. } => row("read-only", target.to_string()),
+        Action::Enter { root, .. } => row("enter", root.to_string()),
+        Action::Unmount { target } => row("unmount", target.to_string()),
+        Action::Leave { .. } => row("leave", "the host's root".to_owned()),
+        Action::ChangeDirectory { path } => row("cd", path.to_string()),
+        Action::Restrict { capabilities } => {
+            let capabilities = match capabilities {
+                Capabilities::Dropped => "dropped",
+                Capabilities::DroppedForRoot => "dropped, and the bounding set",
+                Capabilities::Kept => "kept",
+            };
+            row("restrict", format!("no new privileges, capabilities {capabilities}"))
+        }
+        Action::Execute { arguments, environment, .. } => {
+            let variables = environment.iter().map(|variable| {
+                let assignment = format!("{}={}", variable.name, variable.value);
+                ["set".to_owned(), assignment, variable.origin.to_string()]
+            });
+            let mut rows: Vec<[String; 3]> = variables.collect();
+            rows.push(row("run", words(arguments)));
+            return rows;
+        }
+    };
+    vec![rows]
+}
+
+fn map(map: &Map) -> String {
+    if map.inside == map.outside {
+        map.inside.to_string()
+    } else {
+        format!("{} (outside {})", map.inside, map.outside)
+    }
+}
+
+fn words(arguments: &[Text]) -> String {
+    let words: Vec<String> = arguments.iter().map(Text::to_string).collect();
+    words.join(" ")
+}

@@ -1,0 +1,343 @@
+//! What the user asked for, after all layers of configuration are merged.
+//!
+//! Building a [`Request`] validates values and does no I/O: paths are taken as written, and
+//! environment files are named, not read.
+
+mod parse;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::look::kernel::Feature;
+use crate::options::{self, Name};
+use crate::origin::{Layer, Origin};
+
+/// One option as one layer gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The option.
+    pub name: Name,
+    /// What it was given.
+    pub given: Given,
+    /// The layer.
+    pub layer: Layer,
+}
+
+/// What an option was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// A flag, or an optional value left out.
+    On,
+    /// A flag switched off, by `false` in a configuration file or a variable.
+    Off,
+    /// A value.
+    Value(OsString),
+}
+
+/// A wish and who has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked<T> {
+    /// The wish.
+    pub value: T,
+    /// Who has it.
+    pub origin: Origin,
+}
+
+/// A bind, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The host's file or directory; may be relative to the current directory.
+    pub source: PathBuf,
+    /// Where it is shown; absolute, without `..`. Nothing: at the source's own path.
+    pub target: Option<PathBuf>,
+    /// Refuse writes.
+    pub read_only: bool,
+    /// Pass over a missing source.
+    pub optional: bool,
+    /// Take along what is mounted below the source.
+    pub recursive: bool,
+}
+
+/// One change of the environment; they count in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvEdit {
+    /// `--set-env=FILE`.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Whether `$` is special.
+        expand: bool,
+    },
+    /// `--set-env0=FILE`.
+    Records(PathBuf),
+    /// `--set-env=NAME=VALUE`.
+    Assign {
+        /// The name.
+        name: OsString,
+        /// The value.
+        value: OsString,
+        /// Whether `$` is special.
+        expand: bool,
+    },
+    /// `--env NAME`: the host's value.
+    Host(OsString),
+    /// `--set-env`: the image's variables again.
+    Image,
+    /// `--unset-env GLOB`.
+    Unset(OsString),
+}
+
+/// Whether and where the command may write to what it sees of the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Write {
+    /// Nowhere.
+    #[default]
+    No,
+    /// In the image itself.
+    Image,
+    /// In a layer in memory, of this size at most.
+    Fake(Option<String>),
+    /// In a layer kept in this directory.
+    Layer(PathBuf),
+}
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// As the configuration of an OCI runtime.
+    Oci,
+}
+
+/// Everything the user asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The image, as written.
+    pub image: PathBuf,
+    /// The command and its arguments; empty for the image's own.
+    pub command: Vec<OsString>,
+    /// Binds, weakest layer first.
+    pub binds: Vec<Asked<Bind>>,
+    /// The start directory.
+    pub directory: Option<Asked<PathBuf>>,
+    /// Leave the home directory out.
+    pub no_home: Option<Origin>,
+    /// Leave the current directory out.
+    pub no_cwd: Option<Origin>,
+    /// Hide home, current directory and `/tmp`.
+    pub contain: Option<Origin>,
+    /// A private `/tmp`, of this size at most.
+    pub private_tmp: Option<Asked<Option<String>>>,
+    /// Where the command may write.
+    pub write: Option<Asked<Write>>,
+    /// Changes of the environment, in order.
+    pub env: Vec<Asked<EnvEdit>>,
+    /// Start from an empty environment.
+    pub clean_env: Option<Origin>,
+    /// Globs of host variables kept anyway.
+    pub keep_env: Vec<Asked<OsString>>,
+    /// Globs of host variables left out; nothing: the built-in list.
+    pub drop_env: Option<Vec<Asked<OsString>>>,
+    /// The user id inside.
+    pub uid: Option<Asked<u32>>,
+    /// The group id inside.
+    pub gid: Option<Asked<u32>>,
+    /// Root inside, with capabilities.
+    pub root: Option<Origin>,
+    /// Only print the plan.
+    pub dry_run: Option<Format>,
+    /// A plan to carry out.
+    pub plan: Option<PathBuf>,
+    /// Examine the machine.
+    pub doctor: Option<Format>,
+    /// Kernel features to do without.
+    pub assume_missing: Vec<Feature>,
+    /// Say more.
+    pub verbose: bool,
+    /// Say less.
+    pub quiet: bool,
+}
+
+impl Request {
+    /// Merges settings, weakest first.
+    ///
+    /// # Errors
+    ///
+    /// Fails on a value that does not fit its option; the error names the setting.
+    pub fn new(settings: &[Setting], image: PathBuf, command: Vec<OsString>) -> Result<Self> {
+        let request = Request { image, command, ..Request::default() };
+        let mut merge = Merge { request, env_is_literal: false, drop_env_layer: None };
+        for setting in settings {
+            merge.add(setting)?;
+        }
+        Ok(merge.request)
+    }
+}
+
+/// A request while settings are added to it.
+struct Merge {
+    request: Request,
+    /// `--env-no-expand` was given before.
+    env_is_literal: bool,
+    /// The layer that `drop_env` was given by.
+    drop_env_layer: Option<Layer>,
+}
+
+impl Merge {
+    /// Adds one setting, stronger than all before it.
+    fn add(&mut self, setting: &Setting) -> Result<()> {
+        let origin = origin(setting);
+        let refuse = |reason: String| {
+            let option = options::row(setting.name).long;
+            Error::new(format!("use option --{option}"), reason).asked_by(&origin)
+        };
+        let on = setting.given != Given::Off;
+        let flag = || on.then(|| origin.clone());
+        let value = setting.given.value();
+        let expand = !self.env_is_literal;
+        let env = |edit| Asked { value: edit, origin: origin.clone() };
+        let request = &mut self.request;
+        match setting.name {
+            Name::Bind => {
+                let binds = parse::binds(value).map_err(refuse)?;
+                request.binds.extend(binds.into_iter().map(|bind| asked(bind, &origin)));
+            }
+            Name::Mount => {
+                let bind = parse::mount(value).map_err(refuse)?;
+                request.binds.push(asked(bind, &origin));
+            }
+            Name::Cd => {
+                let directory = parse::absolute(value).map_err(refuse)?;
+                request.directory = Some(asked(directory, &origin));
+            }
+            Name::Home => request.no_home = (!on).then(|| origin.clone()),
+            Name::NoHome => request.no_home = flag(),
+            Name::NoCwd => request.no_cwd = flag(),
+            Name::Contain => request.contain = flag(),
+            Name::PrivateTmp => {
+                let size = setting.given.size().map_err(refuse)?;
+                request.private_tmp = on.then(|| asked(size, &origin));
+            }
+            Name::Write => self.set_write(Write::Image, on, &origin)?,
+            Name::WriteFake => {
+                let size = setting.given.size().map_err(refuse)?;
+                self.set_write(Write::Fake(size), on, &origin)?;
+            }
+            Name::Overlay => self.set_write(Write::Layer(PathBuf::from(value)), on, &origin)?,
+            Name::SetEnv => {
+                let edit = parse::set_env(&setting.given, expand).map_err(refuse)?;
+                request.env.push(env(edit));
+            }
+            Name::SetEnv0 => request.env.push(env(EnvEdit::Records(PathBuf::from(value)))),
+            Name::UnsetEnv => request.env.push(env(EnvEdit::Unset(value.to_owned()))),
+            Name::EnvNoExpand => self.env_is_literal = on,
+            Name::Env => request.env.push(env(parse::env(value).map_err(refuse)?)),
+            Name::CleanEnv => request.clean_env = flag(),
+            Name::KeepEnv => request.keep_env.push(asked(value.to_owned(), &origin)),
+            Name::DropEnv => self.add_drop_env(value, &setting.layer, &origin),
+            Name::Uid => request.uid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
+            Name::Gid => request.gid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
+            Name::Root => request.root = flag(),
+            Name::DryRun => request.dry_run = Some(setting.given.format(true).map_err(refuse)?),
+            Name::Doctor => request.doctor = Some(setting.given.format(false).map_err(refuse)?),
+            Name::Plan => request.plan = Some(PathBuf::from(value)),
+            Name::AssumeMissing => {
+                request.assume_missing = parse::features(value).map_err(refuse)?
+            }
+            Name::Verbose => request.verbose = on,
+            Name::Quiet => request.quiet = on,
+            Name::NoConfig | Name::Version | Name::Help => {}
+        }
+        Ok(())
+    }
+
+    /// A stronger layer replaces what a weaker one said; one layer may not say two things.
+    fn set_write(&mut self, write: Write, on: bool, origin: &Origin) -> Result<()> {
+        let same_kind =
+            |other: &Write| std::mem::discriminant(other) == std::mem::discriminant(&write);
+        if !on {
+            self.request.write = self.request.write.take().filter(|asked| !same_kind(&asked.value));
+            return Ok(());
+        }
+        if let Some(before) = &self.request.write
+            && same_layer(&before.origin, origin)
+            && !same_kind(&before.value)
+        {
+            let reason = format!("it contradicts {}", before.origin);
+            return Err(Error::new(format!("use {origin}"), reason)
+                .hint("give one of --write, --write-fake and --overlay"));
+        }
+        self.request.write = Some(asked(write, origin));
+        Ok(())
+    }
+
+    fn add_drop_env(&mut self, glob: &OsStr, layer: &Layer, origin: &Origin) {
+        let same =
+            self.drop_env_layer.as_ref().is_some_and(|before| same_kind_of_layer(before, layer));
+        if !same {
+            self.request.drop_env = None;
+        }
+        self.drop_env_layer = Some(layer.clone());
+        let globs = self.request.drop_env.get_or_insert_default();
+        if !glob.is_empty() {
+            globs.push(asked(glob.to_owned(), origin));
+        }
+    }
+}
+
+impl Given {
+    fn value(&self) -> &OsStr {
+        match self {
+            Given::Value(value) => value,
+            Given::On | Given::Off => OsStr::new(""),
+        }
+    }
+
+    fn size(&self) -> std::result::Result<Option<String>, String> {
+        match self {
+            Given::Value(value) => parse::size(value).map(Some),
+            Given::On | Given::Off => Ok(None),
+        }
+    }
+
+    fn format(&self, oci: bool) -> std::result::Result<Format, String> {
+        match self {
+            Given::Value(value) => parse::format(value, oci),
+            Given::On | Given::Off => Ok(Format::Text),
+        }
+    }
+}
+
+fn asked<T>(value: T, origin: &Origin) -> Asked<T> {
+    Asked { value, origin: origin.clone() }
+}
+
+fn origin(setting: &Setting) -> Origin {
+    let row = options::row(setting.name);
+    let option = match &setting.given {
+        Given::Value(value) => row.written(Some(&value.to_string_lossy())),
+        Given::On | Given::Off => row.written(None),
+    };
+    Origin::Setting { option, layer: setting.layer.clone() }
+}
+
+fn same_layer(one: &Origin, other: &Origin) -> bool {
+    match (one, other) {
+        (Origin::Setting { layer: one, .. }, Origin::Setting { layer: other, .. }) => {
+            same_kind_of_layer(one, other)
+        }
+        _ => false,
+    }
+}
+
+fn same_kind_of_layer(one: &Layer, other: &Layer) -> bool {
+    match (one, other) {
+        (Layer::CommandLine, Layer::CommandLine) | (Layer::Variable(_), Layer::Variable(_)) => true,
+        (Layer::Config { file: one, .. }, Layer::Config { file: other, .. }) => one == other,
+        _ => false,
+    }
+}

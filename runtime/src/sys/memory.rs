@@ -1,0 +1,150 @@
+//! Memory for a process that becomes another program within a millisecond.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What is handed out before the system's allocator is asked; a usual start needs a tenth of it.
+const SIZE: usize = 512 << 10;
+
+/// An allocator that hands out one piece of memory from the front to the back.
+///
+/// What was handed out last can grow, shrink and be given back; everything else that is given back
+/// is lost, as the process is soon. When all is handed out, the system's allocator takes over, so
+/// that a process that lives longer may use as much as it likes.
+pub struct Arena {
+    used: AtomicUsize,
+    memory: Memory,
+}
+
+#[repr(align(16))]
+struct Memory(UnsafeCell<[u8; SIZE]>);
+
+// SAFETY: each byte is handed out to one caller at a time: `used` only moves by compare-exchange.
+unsafe impl Sync for Memory {}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Arena {
+    /// Makes an allocator that has handed out nothing.
+    pub const fn new() -> Self {
+        Arena { used: AtomicUsize::new(0), memory: Memory(UnsafeCell::new([0; SIZE])) }
+    }
+
+    /// Where a piece lies in the memory; `None` if it is the system's.
+    fn offset(&self, piece: *mut u8) -> Option<usize> {
+        let offset = piece.addr().wrapping_sub(self.memory.0.get().addr());
+        (offset < SIZE).then_some(offset)
+    }
+
+    /// Moves the end of what is handed out, if it is at `from`.
+    fn move_end(&self, from: usize, to: usize) -> bool {
+        to <= SIZE
+            && self.used.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+// SAFETY: pieces do not overlap, have the size and alignment that were asked for, and stay where
+// they are until they are given back.
+unsafe impl GlobalAlloc for Arena {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        loop {
+            let used = self.used.load(Ordering::Acquire);
+            let start = used.next_multiple_of(layout.align().min(16));
+            let Some(end) = start.checked_add(layout.size()) else { return ptr::null_mut() };
+            if end > SIZE || layout.align() > 16 {
+                // SAFETY: the caller's promises are passed on.
+                return unsafe { System.alloc(layout) };
+            }
+            if self.move_end(used, end) {
+                // SAFETY: `start` is within the memory, as `end` is.
+                return unsafe { self.memory.0.get().cast::<u8>().add(start) };
+            }
+        }
+    }
+
+    unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
+        match self.offset(piece) {
+            Some(start) => {
+                self.move_end(start + layout.size(), start);
+            }
+            // SAFETY: what is not of this memory came from the system.
+            None => unsafe { System.dealloc(piece, layout) },
+        }
+    }
+
+    unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let Some(start) = self.offset(piece) else {
+            // SAFETY: what is not of this memory came from the system.
+            return unsafe { System.realloc(piece, layout, size) };
+        };
+        if self.move_end(start + layout.size(), start.saturating_add(size)) || size <= layout.size()
+        {
+            return piece;
+        }
+        // SAFETY: the caller promises that the size is one that a layout can have.
+        let grown = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
+        if !grown.is_null() {
+            // SAFETY: both pieces hold at least the old size, and are not the same.
+            unsafe { ptr::copy_nonoverlapping(piece, grown, layout.size()) };
+        }
+        grown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 8).expect("a layout")
+    }
+
+    #[test]
+    fn what_was_handed_out_last_grows_in_place_and_comes_back() {
+        static ARENA: Arena = Arena::new();
+        // SAFETY: every piece is used with the layout it was asked for with.
+        unsafe {
+            let first = ARENA.alloc(layout(10));
+            let second = ARENA.alloc(layout(10));
+            assert_eq!(second.addr() - first.addr(), 16);
+            assert_eq!(ARENA.realloc(second, layout(10), 1000), second);
+            ARENA.dealloc(second, layout(1000));
+            assert_eq!(ARENA.alloc(layout(1)), second);
+        }
+    }
+
+    #[test]
+    fn a_piece_that_moves_keeps_its_contents() {
+        static ARENA: Arena = Arena::new();
+        // SAFETY: as above, and only bytes within a piece are touched.
+        unsafe {
+            let first = ARENA.alloc(layout(4));
+            first.copy_from_nonoverlapping(b"abcd".as_ptr(), 4);
+            ARENA.alloc(layout(4));
+            let moved = ARENA.realloc(first, layout(4), 100);
+            assert_ne!(moved, first);
+            assert_eq!(std::slice::from_raw_parts(moved, 4), b"abcd");
+        }
+    }
+
+    #[test]
+    fn the_system_takes_over_when_all_is_handed_out() {
+        static ARENA: Arena = Arena::new();
+        // SAFETY: as above.
+        unsafe {
+            let most = ARENA.alloc(layout(SIZE - 8));
+            assert!(ARENA.offset(most).is_some());
+            let beyond = ARENA.alloc(layout(64));
+            assert!(ARENA.offset(beyond).is_none() && !beyond.is_null());
+            let grown = ARENA.realloc(beyond, layout(64), 4096);
+            ARENA.dealloc(grown, layout(4096));
+            assert!(ARENA.offset(ARENA.alloc(layout(8))).is_some(), "a small piece still fits");
+        }
+    }
+}

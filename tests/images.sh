@@ -1,0 +1,75 @@
+#!/bin/sh
+# Makes the images of the tests, each once: tests/images.sh TARGET_DIR [NAME]...
+#
+# Debian's are made by mmdebstrap. Those made by root belong to root and are read-only to everybody
+# else, as on a shared file system; those made by an ordinary user are that user's.
+set -eu
+umask 022
+
+target=$1
+shift
+images=$target/images
+mkdir -p "$images"
+images=$(realpath "$images")
+
+debian() { # NAME SUITE PACKAGES
+    if [ "$(id -u)" = 0 ]; then
+        mmdebstrap --quiet --variant=minbase --include="$3" "$2" "$images/$1.part"
+    else
+        mkdir "$images/$1.part"
+        mmdebstrap --quiet --variant=minbase --include="$3" "$2" |
+            tar -C "$images/$1.part" --exclude='./dev/*' -xf -
+    fi
+}
+
+# musl's loader and C library, a program linked to them, and busybox for everything else.
+musl() {
+    root=$images/musl.part
+    mkdir -p "$root/bin" "$root/lib" "$root/etc" "$root/tmp"
+    cp /bin/busybox "$root/bin/busybox"
+    for tool in sh ls cat id env pwd true echo touch mkdir; do ln -s busybox "$root/bin/$tool"; done
+    cp -L /lib/ld-musl-x86_64.so.1 "$root/lib/"
+    cat > "$images/musl.c" <<EOF
+#include <stdio.h>
+#include <unistd.h>
+int main(void) { char d[4096]; printf("musl in %s\n", getcwd(d, sizeof d)); return 0; }
+EOF
+    musl-gcc -o "$root/bin/hello" "$images/musl.c"
+    rm "$images/musl.c"
+    echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"
+    echo 'root:x:0:' > "$root/etc/group"
+}
+
+# Debian's image with a program that ends at once; linked to the original, not copied. podman
+# wants /etc/mtab.
+bench() {
+    cp -al "$images/bookworm" "$images/$1.part"
+    mkdir "$images/$1.part/bench"
+    echo 'int main(void) { return 0; }' |
+        gcc -O2 -static -x c -o "$images/$1.part/bench/exit" -
+    ln -s ../proc/self/mounts "$images/$1.part/etc/mtab"
+}
+
+# The same with every mount point hrun needs, so that it has none to make.
+complete() {
+    bench complete
+    mkdir -p "$images/complete.part/home/tester" "$images/complete.part$HOME"
+    touch "$images/complete.part/etc/hosts" "$images/complete.part/etc/machine-id"
+}
+
+for name in "${@:-}"; do
+    [ -n "$name" ] || continue
+    [ -e "$images/$name" ] && continue
+    rm -rf "$images/$name.part"
+    case $name in
+    bullseye) debian bullseye bullseye python3-minimal ;;
+    bookworm) debian bookworm bookworm python3 ;;
+    trixie) debian trixie trixie python3-minimal ;;
+    musl) musl ;;
+    bench) bench bench ;;
+    complete) complete ;;
+    *) echo "unknown image $name" >&2; exit 2 ;;
+    esac
+    mv "$images/$name.part" "$images/$name"
+    echo "made $images/$name"
+done

@@ -1,0 +1,57 @@
+#!/bin/sh
+# Runs a command in the surroundings the tests need:
+#
+#     tests/session.sh TARGET_DIR COMMAND [ARG]...
+#
+# As root: in a mount namespace of its own, with an ordinary user `tester` in /etc/passwd, a /home
+# in memory that shows the test images and programs where everybody can reach them, and file
+# systems with odd mount flags. All of it is gone when COMMAND ends; nothing outside is touched.
+#
+# As an ordinary user: as that user, on the machine as it is; what then cannot be tested must be
+# declared (HRUN_TEST_LACKS=root).
+set -eu
+umask 022
+
+target=$(realpath "$1")
+shift
+
+if [ "$(id -u)" != 0 ]; then
+    export HRUN_TEST_IMAGES="$target/images" HRUN_TEST_PROGRAMS="$target/programs"
+    exec "$@"
+fi
+
+if [ -z "${HRUN_TEST_SESSION:-}" ]; then
+    export HRUN_TEST_SESSION=1
+    exec unshare --mount --propagation private "$0" "$target" "$@"
+fi
+
+mount -t tmpfs -o mode=755 home /home
+mkdir -p /home/tester /home/other /home/images /home/programs /home/etc /home/nosuid /home/noexec
+
+# Two users: one who runs the tests, one to whom things belong that tester must not touch.
+for file in passwd group; do
+    grep -vE '^(tester|other|project[ab]):' "/etc/$file" > "/home/etc/$file"
+done
+cat >> /home/etc/passwd <<EOF
+tester:x:20001:20001:Test User,Room 1:/home/tester:/bin/bash
+other:x:20002:20002::/home/other:/bin/sh
+EOF
+cat >> /home/etc/group <<EOF
+tester:x:20001:
+other:x:20002:
+projecta:x:20101:tester
+projectb:x:20102:tester
+EOF
+mount --bind /home/etc/passwd /etc/passwd
+mount --bind /home/etc/group /etc/group
+chown 20001:20001 /home/tester
+chown 20002:20002 /home/other
+chmod 700 /home/tester /home/other
+
+mount --bind "$target/images" /home/images
+mount --bind "$target/programs" /home/programs
+mount -t tmpfs -o nosuid,nodev,mode=1777 nosuid /home/nosuid
+mount -t tmpfs -o noexec,mode=1777 noexec /home/noexec
+
+export HRUN_TEST_IMAGES=/home/images HRUN_TEST_PROGRAMS=/home/programs
+exec "$@"

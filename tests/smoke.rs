@@ -1,0 +1,33 @@
+//! The harness itself: it runs as an ordinary user, and what it declares is true.
+
+use super::support::{Image, hrun, lacks, probe, session, tester};
+
+#[test]
+fn runs_as_an_ordinary_user() {
+    let image = Image::tiny();
+    let lines = probe(image.path(), &[], "id").lines();
+    assert_eq!(lines[0], format!("uid {}", tester().uid));
+    assert_ne!(tester().uid, 0);
+}
+
+#[test]
+fn declared_lacks_are_true() {
+    for lack in session::declared_lacks() {
+        let is_there = match lack.as_str() {
+            "root" => tester().is_other,
+            "strace" => std::process::Command::new("strace").arg("-V").output().is_ok(),
+            "crun" => std::process::Command::new("crun").arg("--version").output().is_ok(),
+            other => panic!("HRUN_TEST_LACKS names {other}, which no test asks for"),
+        };
+        assert!(!is_there, "this machine has {lack}");
+    }
+    assert!(lacks("root") || tester().is_other);
+}
+
+#[test]
+fn prints_help_and_version() {
+    let help = hrun(["--help"]).ok();
+    assert!(help.contains("hrun [OPTION]... IMAGE"), "{help}");
+    let version = hrun(["--version"]).ok();
+    assert!(version.starts_with("hrun "), "{version}");
+}
