@@ -50,3 +50,18 @@ install: build
 	install -D -m 644 docs/completions/hrun.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hrun
 	install -D -m 644 docs/completions/_hrun $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hrun
 	install -D -m 644 docs/completions/hrun.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hrun.fish
+
+# Side by side with its peers, as an ordinary user: make bench [QUICK=1] [MACHINE=WORD].
+MACHINE ?= $(shell uname -m)-$(shell nproc)cpu
+RECORD := $(if $(QUICK),$(TARGET)/bench-quick,benches/results/$(shell date +%F)-$(MACHINE))
+RUNNER := CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUNNER
+
+bench: build
+	@tests/packages.sh mmdebstrap $(BENCH_PACKAGES)
+	@tests/images.sh $(TARGET) bookworm bench complete
+	@gcc -O2 -Wall -Wextra -static -o $(BUILT)/floor benches/floor.c
+	@install -D -m 755 -t $(TARGET)/programs $(BUILT)/hrun $(BUILT)/floor
+	@HRUN_BENCH_RECORD=$(RECORD) HRUN_BENCH_SOURCE=$$(git describe --always --dirty 2>/dev/null) \
+	    $(if $(QUICK),HRUN_BENCH_QUICK=1) \
+	    $(RUNNER)="tests/session.sh $(TARGET) benches/as-tester.sh" \
+	    cargo bench --quiet --profile release --bench start

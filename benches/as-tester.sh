@@ -1,0 +1,42 @@
+#!/bin/sh
+# Runs the benchmark as an ordinary user and brings its record out: the runner of `cargo bench`
+# inside tests/session.sh.
+#
+#     HRUN_BENCH_RECORD=DIR benches/as-tester.sh PROGRAM [ARG]...
+set -eu
+
+mkdir -p "$HRUN_BENCH_RECORD"
+HRUN_BENCH_RECORD=$(realpath "$HRUN_BENCH_RECORD")
+if [ "$(id -u)" != 0 ]; then
+    export HRUN_BENCH_RECORD
+    exec "$@"
+fi
+
+# crun and podman refuse a machine that shows both versions of control groups. Seen in this mount
+# namespace only.
+[ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup || :
+
+# podman needs user ids of its own for everything in a container.
+for kind in uid gid; do
+    [ -e /etc/sub$kind ] || continue
+    echo tester:100000:65536 > /home/etc/sub$kind
+    mount --bind /home/etc/sub$kind /etc/sub$kind
+done
+
+# Where the user can execute it, wherever the source tree is.
+cp "$1" "$HRUN_TEST_PROGRAMS/bench"
+
+inside=/home/tester/$(basename "$HRUN_BENCH_RECORD")
+status=0
+setpriv --reuid tester --regid tester --init-groups --inh-caps=-all -- env -i \
+    HOME=/home/tester USER=tester LOGNAME=tester SHELL=/bin/sh LANG=C.UTF-8 \
+    PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+    HRUN_TEST_IMAGES="$HRUN_TEST_IMAGES" HRUN_TEST_PROGRAMS="$HRUN_TEST_PROGRAMS" \
+    HRUN_BENCH_RECORD="$inside" HRUN_BENCH_SOURCE="${HRUN_BENCH_SOURCE:-}" \
+    ${HRUN_BENCH_QUICK:+HRUN_BENCH_QUICK=1} \
+    "$HRUN_TEST_PROGRAMS/bench" || status=$?
+rm "$HRUN_TEST_PROGRAMS/bench"
+for file in README.md summary.md raw.csv; do
+    [ ! -e "$inside/$file" ] || cat "$inside/$file" > "$HRUN_BENCH_RECORD/$file"
+done
+exit $status
