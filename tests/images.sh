@@ -18,7 +18,12 @@ debian() { # NAME SUITE PACKAGES
     else
         mkdir "$images/$1.part"
         mmdebstrap --quiet --variant=minbase --include="$3" "$2" |
-            tar -C "$images/$1.part" --exclude='./dev/*' -xf -
+            tar -C "$images/$1.part" --exclude='./dev/*' -xf - || {
+            echo "hint: without lines of yours in /etc/subuid and /etc/subgid, mmdebstrap makes only" >&2
+            echo "images of this machine's own release; as root: usermod --add-subuids" \
+                "100000-165535 --add-subgids 100000-165535 $(id -un)" >&2
+            exit 1
+        }
     fi
 }
 
