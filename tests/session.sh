@@ -15,9 +15,12 @@ umask 022
 target=$(realpath "$1")
 shift
 
+# A shell that starts a job in the background has it ignore these, and so would every command.
+as_started_by_hand="env --default-signal=INT,QUIT"
+
 if [ "$(id -u)" != 0 ]; then
     export HRUN_TEST_IMAGES="$target/images" HRUN_TEST_PROGRAMS="$target/programs"
-    exec "$@"
+    exec $as_started_by_hand "$@"
 fi
 
 if [ -z "${HRUN_TEST_SESSION:-}" ]; then
@@ -54,4 +57,4 @@ mount -t tmpfs -o nosuid,nodev,mode=1777 nosuid /home/nosuid
 mount -t tmpfs -o noexec,mode=1777 noexec /home/noexec
 
 export HRUN_TEST_IMAGES=/home/images HRUN_TEST_PROGRAMS=/home/programs
-exec "$@"
+exec $as_started_by_hand "$@"
