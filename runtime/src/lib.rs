@@ -3,13 +3,14 @@
 //! The modules fall into three kinds that never mix (docs/ARCHITECTURE.md):
 //!
 //! * **look** reads the world and returns plain data: [`look`];
-//! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`ids`], [`plan`], [`envfile`],
-//!   [`passwd`], [`hints`], [`error`];
+//! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`ids`], [`plan`],
+//!   [`envfile`], [`passwd`], [`elf`], [`hints`], [`error`];
 //! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
 
 pub mod apply;
 pub mod decide;
 pub mod edits;
+pub mod elf;
 pub mod envfile;
 pub mod error;
 pub mod hints;

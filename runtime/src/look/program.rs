@@ -1,12 +1,14 @@
 //! Why a program did not start: what its first bytes ask for.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
+
+use crate::elf::{Object, Source};
+use crate::sys::file::File;
 
 /// What is at the path of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,60 +76,29 @@ impl Program {
     }
 
     fn look_inside(&mut self, path: &Path) {
-        let Ok(file) = File::open(path) else { return };
+        let Ok(file) = File::open_regular(path) else { return };
         let mut start = vec![0; 4096];
-        let read = file.read_at(&mut start, 0).unwrap_or(0);
+        let read = file.read_at(0, &mut start).unwrap_or(0);
         start.truncate(read);
         if let Some(line) = start.strip_prefix(b"#!") {
             let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
             self.format = if line.ends_with(b"\r") { Format::DosScript } else { Format::Script };
             let mut words = line.split(|byte| *byte == b' ' || *byte == b'\t');
-            self.interpreter = words.find(|word| !word.is_empty()).map(interpreter);
-        } else if let Some(machine) = elf_machine(&start) {
-            self.format = Format::Elf { machine };
-            self.interpreter = elf_interpreter(&start).map(interpreter);
+            let word = words.find(|word| !word.is_empty());
+            self.interpreter = word.map(|word| interpreter(OsString::from_vec(word.to_vec())));
+        } else if let Ok(object) = Object::read_start(&file) {
+            self.format = Format::Elf { machine: object.abi.machine };
+            self.interpreter = object.interpreter.map(interpreter);
         }
     }
 }
 
-fn interpreter(path: &[u8]) -> Interpreter {
-    let path = PathBuf::from(OsString::from_vec(path.to_vec()));
+fn interpreter(path: OsString) -> Interpreter {
+    let path = PathBuf::from(path);
     let mode = path.metadata().map(|metadata| metadata.mode());
     Interpreter {
         exists: mode.is_ok(),
         has_execute_bit: mode.is_ok_and(|mode| mode & 0o111 != 0),
         path,
     }
-}
-
-/// The machine of an ELF header (elf(5): `e_machine` at 18), in the file's own byte order.
-fn elf_machine(start: &[u8]) -> Option<u16> {
-    let rest = start.strip_prefix(b"\x7fELF")?;
-    let is_big = *rest.get(1)? == 2;
-    let bytes = [*start.get(18)?, *start.get(19)?];
-    Some(if is_big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-}
-
-/// The dynamic loader of a 64-bit little-endian ELF file: the contents of its `PT_INTERP`.
-fn elf_interpreter(start: &[u8]) -> Option<&[u8]> {
-    const PT_INTERP: u32 = 3;
-    if start.get(4..6)? != [2, 1] {
-        return None;
-    }
-    let field = |at: usize, size: usize| start.get(at..at.checked_add(size)?);
-    let half = |at: usize| Some(usize::from(u16::from_le_bytes(field(at, 2)?.try_into().ok()?)));
-    let long = |at: usize| usize::try_from(u64::from_le_bytes(field(at, 8)?.try_into().ok()?)).ok();
-    let (table, size, count) = (long(32)?, half(54)?, half(56)?);
-    for index in 0..count {
-        let at = table.checked_add(index.checked_mul(size)?)?;
-        let header = field(at, 56)?;
-        let value = |at: usize| {
-            usize::try_from(u64::from_le_bytes(header[at..at + 8].try_into().ok()?)).ok()
-        };
-        if header.starts_with(&PT_INTERP.to_le_bytes()) {
-            let name = field(value(8)?, value(32)?)?;
-            return name.split(|byte| *byte == 0).next();
-        }
-    }
-    None
 }

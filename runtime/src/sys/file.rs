@@ -13,7 +13,10 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
 use nix::libc;
 use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::uio::pread;
 use nix::unistd::{read, write};
+
+use crate::elf::Source;
 
 /// What one read(2) asks for: more than most files of `/etc` hold.
 const READ_SIZE: usize = 8 << 10;
@@ -82,6 +85,34 @@ fn write_all(file: OwnedFd, contents: &[u8]) -> Result<(), Errno> {
 /// Leaves a descriptor to execve(2).
 pub fn leave_open(file: OwnedFd) {
     let _ = file.into_raw_fd();
+}
+
+/// A file that is read in parts.
+///
+/// It is closed when it is dropped: as many files are read like this as there are libraries, and
+/// a process may have only so many open (`RLIMIT_NOFILE`).
+#[derive(Debug)]
+pub struct File(OwnedFd);
+
+impl File {
+    /// Opens a regular file for reading. A directory, pipe or socket opens like one or not at all;
+    /// nothing can be read from it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2).
+    pub fn open_regular(path: &Path) -> Result<Self, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        open(path, flags, Mode::empty()).map(File)
+    }
+}
+
+impl Source for File {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        // No file is larger than the kernel can count.
+        let Ok(offset) = libc::off_t::try_from(offset) else { return Ok(0) };
+        pread(&self.0, buffer, offset)
+    }
 }
 
 /// An open directory.
