@@ -4,7 +4,7 @@
 //!
 //! * **look** reads the world and returns plain data: [`look`];
 //! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`ids`], [`plan`],
-//!   [`envfile`], [`passwd`], [`elf`], [`hints`], [`error`];
+//!   [`envfile`], [`passwd`], [`elf`], [`ldcache`], [`hints`], [`error`];
 //! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
 
 pub mod apply;
@@ -16,6 +16,7 @@ pub mod error;
 pub mod hints;
 pub mod ids;
 pub mod inject;
+pub mod ldcache;
 pub mod look;
 pub mod options;
 pub mod origin;
