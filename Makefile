@@ -15,7 +15,7 @@ build:
 	cargo build --profile $(PROFILE)
 
 # Debian packages that tests and benchmarks use; installed only by root, and only if missing.
-TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun
+TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun binutils
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace
 
 packages:

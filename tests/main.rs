@@ -26,6 +26,7 @@ mod images;
 mod layers;
 mod layers_kept;
 mod leftovers;
+mod loader_files;
 mod metadata;
 mod plans;
 mod plans_run;

@@ -17,6 +17,8 @@ fn declared_lacks_are_true() {
             "root" => tester().is_other,
             "strace" => std::process::Command::new("strace").arg("-V").output().is_ok(),
             "crun" => std::process::Command::new("crun").arg("--version").output().is_ok(),
+            "readelf" => std::process::Command::new("readelf").arg("--version").output().is_ok(),
+            "ldconfig" => std::path::Path::new("/sbin/ldconfig").exists(),
             other => panic!("HRUN_TEST_LACKS names {other}, which no test asks for"),
         };
         assert!(!is_there, "this machine has {lack}");
