@@ -107,6 +107,47 @@ fn ldconfig_lists_our_libraries_first_and_then_all_of_the_image() {
     }
 }
 
+const OURS: OwnEntry = OwnEntry { flags: 0x303, name: b"libz.so.1", path: b"/mnt/libz.so.1" };
+
+/// Where the image's own loader finds a library that `dpkg-deb` is linked to.
+///
+/// The cache is shown at its place in the image, and a directory of the host at `/mnt`.
+fn found_by_the_loader(image: &Path, cache: &Path, directory: &Path, library: &str) -> String {
+    let script = "mount --bind \"$2\" \"$1/etc/ld.so.cache\" && mount --bind \"$3\" \"$1/mnt\" && \
+                  exec chroot \"$1\" /lib64/ld-linux-x86-64.so.2 --list /usr/bin/dpkg-deb";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]);
+    let lines = outcome(command.arg(image).arg(cache).arg(directory)).lines();
+    let line = lines.iter().find_map(|line| line.trim().strip_prefix(&format!("{library} => ")));
+    line.unwrap().split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn loaders_of_many_ages_take_our_library() {
+    if lacks("root") {
+        return;
+    }
+    let scratch = Scratch::new();
+    for image in DEBIAN {
+        let image = real(image);
+        let contents = fs::read(image.join("etc/ld.so.cache")).unwrap();
+        let cache = Cache::parse(&contents).unwrap();
+        let theirs = cache.entries().iter().find(|entry| entry.name == b"libz.so.1").unwrap();
+        let plain = scratch.file("plain", extended(Some(&cache), &[]));
+        assert_eq!(theirs.flags, OURS.flags);
+        let ours = scratch.file("ours", extended(Some(&cache), &[OURS]));
+        let only = scratch.file("only", extended(None, &[OwnEntry { path: b"/mnt/none", ..OURS }]));
+        let directory = scratch.directory("libraries");
+        let original = image.join(text(&theirs.path[1..]));
+        fs::copy(fs::canonicalize(original).unwrap(), directory.join("libz.so.1")).unwrap();
+        let found = |cache: &Path| found_by_the_loader(&image, cache, &directory, "libz.so.1");
+        assert_eq!(found(&plain), text(theirs.path));
+        assert_eq!(found(&ours), "/mnt/libz.so.1");
+        // What is listed and not there is searched in the usual directories.
+        assert!(found(&only).ends_with("lib/x86_64-linux-gnu/libz.so.1"));
+    }
+}
+
 #[test]
 fn every_format_of_ldconfig_is_read() {
     // ldconfig changes its root directory.
