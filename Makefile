@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT := $(TARGET)/$(TRIPLE)/$(PROFILE)
 
-.PHONY: all build demo test unit lint bench install images programs packages
+.PHONY: all build demo test unit lint bench install images drivers programs packages
 
 all: build
 
@@ -15,7 +15,8 @@ build:
 	cargo build --profile $(PROFILE)
 
 # Debian packages that tests and benchmarks use; installed only by root, and only if missing.
-TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun binutils
+TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
+    binutils gcc libc6-dev
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace
 
 packages:
@@ -23,6 +24,10 @@ packages:
 
 images: packages
 	@tests/images.sh $(TARGET) bullseye bookworm trixie musl
+
+# Machines with GPUs, as trees.
+drivers: packages
+	@tests/drivers.sh $(TARGET) h100 rhel alternatives nocache two mismatch newglibc mig rocm intel
 
 # The programs under test, where the test user can be shown them.
 programs: build
@@ -40,7 +45,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-test: lint images programs
+test: lint images drivers programs
 	cargo test --workspace --no-run
 	tests/session.sh $(TARGET) cargo test --workspace
 

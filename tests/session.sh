@@ -4,8 +4,8 @@
 #     tests/session.sh TARGET_DIR COMMAND [ARG]...
 #
 # As root: in a mount namespace of its own, with an ordinary user `tester` in /etc/passwd, a /home
-# in memory that shows the test images and programs where everybody can reach them, and file
-# systems with odd mount flags. All of it is gone when COMMAND ends; nothing outside is touched.
+# in memory that shows the test images, drivers and programs where everybody can reach them, and
+# file systems with odd mount flags. All of it is gone when COMMAND ends; nothing outside is touched.
 #
 # As an ordinary user: as that user, on the machine as it is; what then cannot be tested must be
 # declared (HRUN_TEST_LACKS=root).
@@ -19,7 +19,8 @@ shift
 as_started_by_hand="env --default-signal=INT,QUIT"
 
 if [ "$(id -u)" != 0 ]; then
-    export HRUN_TEST_IMAGES="$target/images" HRUN_TEST_PROGRAMS="$target/programs"
+    export HRUN_TEST_IMAGES="$target/images" HRUN_TEST_DRIVERS="$target/drivers"
+    export HRUN_TEST_PROGRAMS="$target/programs"
     exec $as_started_by_hand "$@"
 fi
 
@@ -29,7 +30,8 @@ if [ -z "${HRUN_TEST_SESSION:-}" ]; then
 fi
 
 mount -t tmpfs -o mode=755 home /home
-mkdir -p /home/tester /home/other /home/images /home/programs /home/etc /home/nosuid /home/noexec
+mkdir -p /home/tester /home/other /home/images /home/drivers /home/programs /home/etc \
+    /home/nosuid /home/noexec
 
 # Two users: one who runs the tests, one to whom things belong that tester must not touch.
 for file in passwd group; do
@@ -53,8 +55,11 @@ chmod 700 /home/tester /home/other
 
 mount --bind "$target/images" /home/images
 mount --bind "$target/programs" /home/programs
+# Neither the demonstration nor the benchmark needs any.
+[ ! -d "$target/drivers" ] || mount --bind "$target/drivers" /home/drivers
 mount -t tmpfs -o nosuid,nodev,mode=1777 nosuid /home/nosuid
 mount -t tmpfs -o noexec,mode=1777 noexec /home/noexec
 
-export HRUN_TEST_IMAGES=/home/images HRUN_TEST_PROGRAMS=/home/programs
+export HRUN_TEST_IMAGES=/home/images HRUN_TEST_DRIVERS=/home/drivers
+export HRUN_TEST_PROGRAMS=/home/programs
 exec $as_started_by_hand "$@"
