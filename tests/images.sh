@@ -11,6 +11,7 @@ shift
 images=$target/images
 mkdir -p "$images"
 images=$(realpath "$images")
+. "$(dirname "$0")/fakes/build.sh"
 
 debian() { # NAME SUITE PACKAGES
     if [ "$(id -u)" = 0 ]; then
@@ -62,6 +63,45 @@ complete() {
     touch "$images/complete.part/etc/hosts" "$images/complete.part/etc/machine-id"
 }
 
+# Debian's image with programs that use GPUs, unpacked: NVIDIA's own, from the Python index.
+gpu() {
+    cp -al "$images/bookworm" "$images/$1.part"
+    mkdir "$images/$1.part/opt/gpu-clients" "$images/$1.part/wheels"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --python-version 3.11 --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
+        --platform manylinux2014_x86_64 --dest "$images/$1.part/wheels" \
+        nvidia-ml-py==13.615.71 cuda-bindings==13.5.0 cuda-pathfinder==1.9.0 \
+        nvidia-cuda-runtime-cu12==12.9.79
+    for wheel in "$images/$1.part/wheels"/*.whl; do
+        python3 -m zipfile --extract "$wheel" "$images/$1.part/opt/gpu-clients"
+    done
+    rm -r "$images/$1.part/wheels"
+}
+
+# The same as CUDA's images are: with libraries of a newer driver, for older ones.
+cuda() {
+    cp -al "$images/gpu" "$images/$1.part"
+    compat=$images/$1.part/usr/local/cuda-99.0/compat
+    mkdir -p "$compat"
+    link "$images/$1.part/usr/local/cuda" /etc/alternatives/cuda
+    link "$images/$1.part/etc/alternatives/cuda" /usr/local/cuda-99.0
+    library "$compat/libcuda.so.999.10" libcuda.so.1 cuda 999.10 "$fakes/compat.s"
+    link "$compat/libcuda.so.1" libcuda.so.999.10
+    link "$compat/libcuda.so" libcuda.so.1
+    library "$compat/libnvidia-ptxjitcompiler.so.999.10" libnvidia-ptxjitcompiler.so.1 plain 999.10
+    link "$compat/libnvidia-ptxjitcompiler.so.1" libnvidia-ptxjitcompiler.so.999.10
+}
+
+# The same with what is left in an image that was once saved on a machine with a driver.
+leftovers() {
+    cp -al "$images/gpu" "$images/$1.part"
+    libraries=$images/$1.part/usr/lib/x86_64-linux-gnu
+    library "$libraries/libnvidia-ml.so.470.00.00" libnvidia-ml.so.1 nvml 470.00.00
+    link "$libraries/libnvidia-ml.so.1" libnvidia-ml.so.470.00.00
+    /sbin/ldconfig -X -r "$images/$1.part"
+    : > "$libraries/libcuda.so.1"
+}
+
 for name in "${@:-}"; do
     [ -n "$name" ] || continue
     [ -e "$images/$name" ] && continue
@@ -73,6 +113,9 @@ for name in "${@:-}"; do
     musl) musl ;;
     bench) bench bench ;;
     complete) complete ;;
+    gpu) gpu gpu ;;
+    cuda) cuda cuda ;;
+    leftovers) leftovers leftovers ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac
     mv "$images/$name.part" "$images/$name"
