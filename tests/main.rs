@@ -16,6 +16,7 @@ mod cluster_guide;
 mod configuration;
 mod descriptors;
 mod doctor;
+mod drivers;
 mod environment;
 mod errors_options;
 mod exits;

@@ -68,6 +68,11 @@ pub fn images() -> PathBuf {
     PathBuf::from(std::env::var_os("HRUN_TEST_IMAGES").expect("run `make test`"))
 }
 
+/// Where `tests/drivers.sh` made machines with GPUs.
+pub fn drivers() -> PathBuf {
+    PathBuf::from(std::env::var_os("HRUN_TEST_DRIVERS").expect("run `make test`"))
+}
+
 /// Where everybody can execute the programs under test.
 pub fn programs() -> PathBuf {
     PathBuf::from(std::env::var_os("HRUN_TEST_PROGRAMS").expect("run `make test`"))
