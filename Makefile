@@ -64,6 +64,7 @@ RUNNER := CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUNNER
 bench: build
 	@tests/packages.sh mmdebstrap $(BENCH_PACKAGES)
 	@tests/images.sh $(TARGET) bookworm bench complete
+	@tests/drivers.sh $(TARGET) h100
 	@gcc -O2 -Wall -Wextra -static -o $(BUILT)/floor benches/floor.c
 	@install -D -m 755 -t $(TARGET)/programs $(BUILT)/hrun $(BUILT)/floor
 	@HRUN_BENCH_RECORD=$(RECORD) HRUN_BENCH_SOURCE=$$(git describe --always --dirty 2>/dev/null) \

@@ -32,6 +32,7 @@ setpriv --reuid tester --regid tester --init-groups --inh-caps=-all -- env -i \
     HOME=/home/tester USER=tester LOGNAME=tester SHELL=/bin/sh LANG=C.UTF-8 \
     PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
     HRUN_TEST_IMAGES="$HRUN_TEST_IMAGES" HRUN_TEST_PROGRAMS="$HRUN_TEST_PROGRAMS" \
+    HRUN_TEST_DRIVERS="$HRUN_TEST_DRIVERS" \
     HRUN_BENCH_RECORD="$inside" HRUN_BENCH_SOURCE="${HRUN_BENCH_SOURCE:-}" \
     ${HRUN_BENCH_QUICK:+HRUN_BENCH_QUICK=1} \
     "$HRUN_TEST_PROGRAMS/bench" || status=$?

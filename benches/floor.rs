@@ -1,6 +1,7 @@
 //! A plan as the arguments of the floor program (`floor.c`).
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use runtime::plan::{Action, EnterBy, Layer, Plan, ReadOnlyBy};
@@ -38,7 +39,7 @@ fn words_of(action: &Action, is_inside: bool) -> Result<Vec<OsString>, String> {
         }
         Action::Directory { path, mode } => vec!["d".into(), word(path), octal(mode)],
         Action::File { path, mode, contents } => {
-            vec!["f".into(), word(path), octal(mode), word(contents)]
+            vec!["f".into(), word(path), octal(mode), argument(contents)]
         }
         Action::Link { path, target } => vec!["y".into(), word(path), word(target)],
         Action::Bind { source, target, recursive } => {
@@ -59,6 +60,12 @@ fn words_of(action: &Action, is_inside: bool) -> Result<Vec<OsString>, String> {
         Action::Restrict { .. } | Action::Execute { .. } => Vec::new(),
         other => return Err(format!("the floor program cannot {}", other.describe())),
     })
+}
+
+/// Contents as an argument, which cannot hold NUL bytes: what is written matters less than how much.
+fn argument(contents: &Text) -> OsString {
+    let bytes = contents.as_bytes().iter();
+    OsString::from_vec(bytes.map(|byte| if *byte == 0 { b'0' } else { *byte }).collect())
 }
 
 /// Once inside, the host's root is the current directory.

@@ -171,6 +171,11 @@ pub const VARIANTS: &[Entry] = &[
         ..HRUN
     },
     Entry { name: "100 variables of a job", job: 100, ..HRUN },
+    Entry {
+        name: "--nv, 48 libraries",
+        line: "{programs}/hrun --nv --driver-root={driver} {image} {command}",
+        ..HRUN
+    },
 ];
 
 /// The least a start of hrun can take.

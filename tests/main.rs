@@ -21,6 +21,7 @@ mod environment;
 mod errors_options;
 mod exits;
 mod failures;
+mod gpu;
 mod hygiene;
 mod identity;
 mod images;

@@ -4,6 +4,8 @@ complete -c hrun -s c -l cd -l workdir -l pwd -d 'Starts the command in DIR' -r
 complete -c hrun -s t -l private-tmp -d 'Gives the command an empty /tmp in memory, SIZE (512m, 2g, 10%) at most' -r
 complete -c hrun -s W -l write-fake -l writable-tmpfs -d 'Lets the command write to a layer in memory that is thrown away, SIZE at most' -r
 complete -c hrun -l overlay -d 'Keeps what the command writes in DIR, for the next run' -r
+complete -c hrun -l nv -l nvidia -d 'Shows the host\'s NVIDIA driver, so that programs inside can use the GPUs' -r
+complete -c hrun -l driver-root -d 'Looks for GPU drivers in DIR, which stands for /' -r
 complete -c hrun -l set-env -l env-file -d 'Sets variables from FILE, or one variable; $NAME is expanded' -r
 complete -c hrun -l set-env0 -d 'Sets variables from NUL-separated records in FILE, taken as they are' -r
 complete -c hrun -l unset-env -d 'Removes the variables whose names match GLOB' -r

@@ -13,6 +13,10 @@ pub struct Edits {
     pub mounts: Vec<Mount>,
     /// Variables, set after the image's own and before the user's.
     pub variables: Vec<SetVariable>,
+    /// Directories appended to `PATH`.
+    pub path: Vec<PathBuf>,
+    /// Directories appended to `LD_LIBRARY_PATH`.
+    pub library_path: Vec<PathBuf>,
     /// What was found or left out.
     pub notes: Vec<Note>,
 }
@@ -53,6 +57,11 @@ pub enum Content {
     },
     /// An empty directory, where there is none.
     Directory,
+    /// A directory of symbolic links that hrun makes.
+    Links {
+        /// The name of each and what it points to.
+        links: Vec<(OsString, PathBuf)>,
+    },
     /// A file that hrun writes.
     File {
         /// Its contents.
@@ -87,23 +96,23 @@ impl Edits {
     pub fn merge(&mut self, other: Edits) {
         self.mounts.extend(other.mounts);
         self.variables.extend(other.variables);
+        self.path.extend(other.path);
+        self.library_path.extend(other.library_path);
         self.notes.extend(other.notes);
     }
 
     /// Asks for a bind of a host path at its own place, passed over if the host lacks it.
     pub fn bind_optional(&mut self, path: impl Into<PathBuf>, origin: &Origin) {
-        let path = path.into();
-        self.mounts.push(Mount {
-            content: Content::Bind {
-                source: path.clone(),
-                recursive: true,
-                read_only: false,
-                optional: true,
-            },
-            target: path,
-            origin: origin.clone(),
-            rank: Rank::Injected,
-        });
+        let target = path.into();
+        let source = target.clone();
+        let content = Content::Bind { source, recursive: true, read_only: false, optional: true };
+        self.mounts.push(Mount { content, target, origin: origin.clone(), rank: Rank::Injected });
+    }
+
+    /// Asks for a bind of a path that is there.
+    pub fn bind(&mut self, source: PathBuf, target: PathBuf, origin: &Origin) {
+        let content = Content::Bind { source, recursive: true, read_only: false, optional: false };
+        self.mounts.push(Mount { content, target, origin: origin.clone(), rank: Rank::Injected });
     }
 
     /// Asks for a variable.

@@ -50,7 +50,7 @@ impl Basis<'_> {
         if self.has_layer() || can() {
             Way::Overlay { no_exec: filesystem.no_exec }
         } else {
-            Way::Binds
+            Way::Binds { read_only: true }
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::tree::Tree;
-use crate::edits::SetVariable;
+use crate::edits::{Edits, SetVariable};
 use crate::envfile::{self, Assignment, Fault, Value};
 use crate::error::{Error, Result};
 use crate::look::files::Kind;
@@ -82,7 +82,7 @@ pub fn decide(
     host: &Host,
     image: &Image,
     tree: &Tree,
-    injected: &[SetVariable],
+    injected: &Edits,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Variable>> {
     let variables = BTreeMap::new();
@@ -92,8 +92,10 @@ pub fn decide(
     environment.set("PATH", STANDARD_PATH, &Origin::Default);
     environment.apply_image();
     environment.append_to_path(&host_path);
+    environment.append("PATH", &injected.path);
+    environment.append("LD_LIBRARY_PATH", &injected.library_path);
     environment.drop_missing_tmpdir(notes);
-    for SetVariable { name, value, origin } in injected {
+    for SetVariable { name, value, origin } in &injected.variables {
         environment.variables.insert(name.clone(), (value.clone(), origin.clone()));
     }
     for Asked { value: edit, origin } in &request.env {
@@ -132,6 +134,18 @@ impl Environment<'_> {
         for assignment in config.environment.iter().filter(|set| !is_callers(&set.name)) {
             let origin = Origin::Image(config.source.clone());
             self.assign(assignment, &origin);
+        }
+    }
+
+    /// Adds directories that hrun makes to a list of directories.
+    fn append(&mut self, name: &str, directories: &[PathBuf]) {
+        for directory in directories {
+            let entry = self.variables.entry(name.into());
+            let (list, _) = entry.or_insert_with(|| (OsString::new(), Origin::Default));
+            if !list.is_empty() {
+                list.push(":");
+            }
+            list.push(directory);
         }
     }
 

@@ -93,18 +93,29 @@ impl Emitter<'_> {
         let target = text(&self.stage);
         self.push(Action::Tmpfs { target, mode: 0o755, size: None }, &Origin::Default);
         for placed in placed {
-            if let Content::File { contents } = &placed.mount.content {
-                let path = text(&self.staged_file(placed));
-                let contents = OsString::from_vec(contents.clone()).into();
-                // Without a write bit: it is no more writable than the image around it.
-                self.push(Action::File { path, mode: 0o444, contents }, &placed.mount.origin);
+            let path = self.staged_file(placed);
+            let origin = &placed.mount.origin;
+            // Without write bits: nothing is more writable than the image around it.
+            match &placed.mount.content {
+                Content::File { contents } => {
+                    let contents = OsString::from_vec(contents.clone()).into();
+                    self.push(Action::File { path: text(&path), mode: 0o444, contents }, origin);
+                }
+                Content::Links { links } => {
+                    self.directory(&path, 0o555, origin);
+                    for (name, target) in links {
+                        let (path, target) = (text(&path.join(name)), text(target));
+                        self.push(Action::Link { path, target }, origin);
+                    }
+                }
+                Content::Bind { .. } | Content::Tmpfs { .. } | Content::Directory => {}
             }
         }
         for (number, point) in self.points.iter().enumerate() {
             let staged = self.staged_point(number);
             self.steps.extend(match point.way {
                 Way::Overlay { .. } => point.stage(&staged),
-                Way::Binds => point.stage_all(&staged, self.basis.host, self.basis.image)?,
+                Way::Binds { .. } => point.stage_all(&staged, self.basis.host, self.basis.image)?,
             });
         }
         Ok(())
@@ -119,7 +130,7 @@ impl Emitter<'_> {
         let staged = point.map(|number| text(&self.staged_point(number)));
         let target = text(&self.basis.image.root);
         match (way, layer, staged) {
-            (Some(Way::Binds), _, Some(source)) => {
+            (Some(Way::Binds { .. }), _, Some(source)) => {
                 self.push(Action::Bind { source, target, recursive: false }, &origin);
             }
             (_, layer, below) if layer.is_some() || below.is_some() => {
@@ -191,14 +202,16 @@ impl Emitter<'_> {
                     let action = Action::Overlay { target, below, layer: None, no_exec };
                     self.push(action, &point.origin);
                 }
-                Way::Binds => {
+                Way::Binds { read_only } => {
                     if !point.is_root() {
                         let action = Action::Bind { source: staged, target, recursive: false };
                         self.push(action, &point.origin);
                     }
                     self.bind_entries(&point)?;
-                    // Recursion from `/` would reach the host's root, which is still mounted on it.
-                    self.read_only(&point.directory, !point.is_root(), &point.origin);
+                    if read_only {
+                        // Recursion from `/` would reach the host's root, still mounted on it.
+                        self.read_only(&point.directory, !point.is_root(), &point.origin);
+                    }
                 }
             }
         }
@@ -243,7 +256,7 @@ impl Emitter<'_> {
                 self.push(Action::Tmpfs { target, mode: *mode, size: size.clone() }, origin);
             }
             Content::Directory => {}
-            Content::File { .. } => {
+            Content::File { .. } | Content::Links { .. } => {
                 let source = text(&self.staged_file(placed));
                 self.push(Action::Bind { source, target, recursive: false }, origin);
             }
@@ -296,7 +309,7 @@ impl Emitter<'_> {
         self.stage.join(number.to_string())
     }
 
-    /// A generated file is called in the stage as it is inside.
+    /// A generated file, or directory of links, is called in the stage as it is inside.
     fn staged_file(&self, placed: &Placed) -> PathBuf {
         let name = placed.mount.target.file_name().unwrap_or_default();
         self.stage.join(name)

@@ -9,6 +9,7 @@ mod points;
 mod tree;
 
 use std::ffi::{OsStr, OsString};
+use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -36,11 +37,12 @@ use crate::text::Text;
 /// Fails if something that was asked for cannot be had; the error says what, who asked, and what
 /// to do.
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
-    let edits = inject::find_all(request, host, image)?;
+    let mut edits = inject::find_all(request, host, image)?;
     let mut notes = image_notes(image);
-    notes.extend(edits.notes);
+    notes.extend(mem::take(&mut edits.notes));
 
-    let wanted = mounts::wanted(request, host, image, edits.mounts, &mut notes)?;
+    let mounts = mem::take(&mut edits.mounts);
+    let wanted = mounts::wanted(request, host, image, mounts, &mut notes)?;
     let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
     let mut placer = Placer::new(basis, &mut notes);
     let mut placed = Vec::new();
@@ -50,8 +52,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     let Placer { tree, points, .. } = placer;
     let root = layout::decide(basis, &placed, points)?;
 
-    let variables = &edits.variables;
-    let mut environment = environment::decide(request, host, image, &tree, variables, &mut notes)?;
+    let mut environment = environment::decide(request, host, image, &tree, &edits, &mut notes)?;
     let (directory, origin) = start_directory(request, host, image, &tree, &environment)?;
     set(&mut environment, "PWD", directory.as_os_str(), &origin);
 

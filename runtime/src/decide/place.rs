@@ -14,6 +14,9 @@ use crate::plan::Note;
 use crate::request::Write;
 use crate::text::quoted;
 
+/// The directory of devices.
+const DEVICES: &str = "/dev";
+
 /// A mount whose place is known.
 pub struct Placed {
     /// The mount.
@@ -62,7 +65,7 @@ impl<'a, 'n> Placer<'a, 'n> {
         let is_needed = match mount.content {
             Content::Bind { optional, .. } => !optional || mount.rank == Rank::Asked,
             Content::Tmpfs { .. } => true,
-            Content::File { .. } | Content::Directory => false,
+            Content::File { .. } | Content::Directory | Content::Links { .. } => false,
         };
         match self.find_place(mount) {
             // What nobody asked for by name must not keep the command from starting.
@@ -83,6 +86,7 @@ impl<'a, 'n> Placer<'a, 'n> {
                 }
             }
             Content::Tmpfs { .. } | Content::Directory => (PathBuf::new(), Kind::Directory, false),
+            Content::Links { .. } => (PathBuf::new(), Kind::Directory, true),
             Content::File { .. } => (PathBuf::new(), Kind::File, true),
         };
         let fail = |errno: Errno| Error::new(attempt(&mount), errno).asked_by(&mount.origin);
@@ -109,7 +113,7 @@ impl<'a, 'n> Placer<'a, 'n> {
         }
         let backing = match &mount.content {
             Content::Bind { .. } => Backing::Host { source: source.clone(), read_only },
-            Content::Tmpfs { .. } | Content::File { .. } => Backing::Memory,
+            Content::Tmpfs { .. } | Content::File { .. } | Content::Links { .. } => Backing::Memory,
             Content::Directory => return Ok(Some(Placed { mount, source, target, make })),
         };
         self.tree.mount(target.clone(), Mounted { kind, backing });
@@ -165,7 +169,12 @@ impl<'a, 'n> Placer<'a, 'n> {
                 let outside = self.tree.on_host(&parent).unwrap_or_default();
                 // There may be mounts in it. Those are locked for an ordinary user, and overlay
                 // refuses such a layer; it would not show what is mounted there anyway.
-                Some((outside, Way::Binds))
+                Some((outside, Way::Binds { read_only: true }))
+            }
+            // What is missing here is made by nobody but the kernel; a copy takes its place.
+            Backing::Host { read_only: false, source } if source == Path::new(DEVICES) => {
+                let outside = self.tree.on_host(&parent).unwrap_or_default();
+                Some((outside, Way::Binds { read_only: false }))
             }
             Backing::Host { read_only: false, .. } => {
                 let directory = self.tree.on_host(&parent).unwrap_or_default();
@@ -193,6 +202,7 @@ fn attempt(mount: &Mount) -> String {
         Content::Tmpfs { .. } => format!("mount a tmpfs on {target}"),
         Content::Directory => format!("make {target}"),
         Content::File { .. } => format!("show a file at {target}"),
+        Content::Links { .. } => format!("show links at {target}"),
     }
 }
 

@@ -22,7 +22,10 @@ pub enum Way {
         no_exec: bool,
     },
     /// A directory with the missing entries, into which the others are bound one by one.
-    Binds,
+    Binds {
+        /// Neither it nor what is bound into it can be written to.
+        read_only: bool,
+    },
 }
 
 /// A directory and what it lacks.

@@ -55,6 +55,15 @@ pub struct Abi {
     pub machine: u16,
 }
 
+impl Abi {
+    /// The ABI of hrun itself, and of the programs it is there for.
+    pub const NATIVE: Abi = Abi {
+        class: Class::Elf64,
+        order: Order::Little,
+        machine: if cfg!(target_arch = "x86_64") { 62 } else { 183 },
+    };
+}
+
 /// The size of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {

@@ -11,7 +11,9 @@ use crate::look::image::Image;
 use crate::request::Request;
 
 mod identity;
+mod loader;
 mod network;
+mod nvidia;
 mod slurm;
 
 /// One injector.
@@ -27,6 +29,7 @@ pub const INJECTORS: &[Injector] = &[
     Injector { name: identity::NAME, find: identity::find },
     Injector { name: network::NAME, find: network::find },
     Injector { name: slurm::NAME, find: slurm::find },
+    Injector { name: nvidia::NAME, find: nvidia::find },
 ];
 
 /// Asks all injectors.

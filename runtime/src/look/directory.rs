@@ -76,6 +76,29 @@ impl DirectoryTree {
         }
     }
 
+    /// The names in a directory that fit, without remembering any: there may be thousands.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2) or getdents64(2).
+    pub fn names(
+        &self,
+        path: &Path,
+        fits: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<BTreeSet<OsString>, Errno> {
+        let entries = Directory::open(&self.outside(path))?.entries_that(fits)?;
+        Ok(entries.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Opens a regular file, to read parts of it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2).
+    pub fn open_file(&self, path: &Path) -> Result<file::File, Errno> {
+        file::File::open_regular(&self.outside(path))
+    }
+
     /// Whether something exists at a path, wherever symbolic links lead within the tree.
     pub fn holds(&self, path: &Path) -> bool {
         if let Some(directory) = self.open.get()

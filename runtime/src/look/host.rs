@@ -103,6 +103,19 @@ impl Host {
         access(&self.files.outside(directory), AccessFlags::X_OK).is_ok()
     }
 
+    /// The files of the host's drivers: its own, or those of a tree that stands for its root.
+    pub fn driver_files(&self, root: Option<&Path>) -> DirectoryTree {
+        DirectoryTree::new(self.files.outside(root.unwrap_or(Path::new("/"))))
+    }
+
+    /// Whether the caller may read and write what is at a path of the machine, as far as modes and
+    /// control groups say.
+    ///
+    /// Nothing is opened: opening a GPU's node starts the GPU.
+    pub fn can_use(&self, path: &Path) -> bool {
+        access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok()
+    }
+
     /// The file system of a directory.
     pub fn filesystem(&self, directory: &Path) -> Filesystem {
         Filesystem::look(&self.files.outside(directory))

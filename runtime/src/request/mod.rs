@@ -88,6 +88,15 @@ pub enum EnvEdit {
     Unset(OsString),
 }
 
+/// How much a kind of device is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is needed: where a job was given some and there are none, nothing starts.
+    Needed,
+    /// It is used where it is there.
+    Optional,
+}
+
 /// Whether and where the command may write to what it sees of the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Write {
@@ -134,6 +143,10 @@ pub struct Request {
     pub private_tmp: Option<Asked<Option<String>>>,
     /// Where the command may write.
     pub write: Option<Asked<Write>>,
+    /// Show NVIDIA GPUs.
+    pub nvidia: Option<Asked<Wanted>>,
+    /// The tree that stands for the host's root when GPU drivers are looked for.
+    pub driver_root: Option<PathBuf>,
     /// Changes of the environment, in order.
     pub env: Vec<Asked<EnvEdit>>,
     /// Start from an empty environment.
@@ -228,6 +241,13 @@ impl Merge {
                 self.set_write(Write::Fake(size), on, &origin)?;
             }
             Name::Overlay => self.set_write(Write::Layer(PathBuf::from(value)), on, &origin)?,
+            Name::Nv => {
+                let wanted = parse::wanted(value).map_err(refuse)?;
+                request.nvidia = on.then(|| asked(wanted, &origin));
+            }
+            Name::DriverRoot => {
+                request.driver_root = Some(parse::absolute(value).map_err(refuse)?);
+            }
             Name::SetEnv => {
                 let edit = parse::set_env(&setting.given, expand).map_err(refuse)?;
                 request.env.push(env(edit));

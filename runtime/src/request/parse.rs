@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use super::{Bind, EnvEdit, Format, Given};
+use super::{Bind, EnvEdit, Format, Given, Wanted};
 use crate::look::kernel::Feature;
 
 /// The error says what is wrong with the value.
@@ -182,6 +182,15 @@ pub(super) fn absolute(value: &OsStr) -> Parsed<PathBuf> {
 
 fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
+/// Reads how much a kind of device is wanted; nothing means needed.
+pub(super) fn wanted(value: &OsStr) -> Parsed<Wanted> {
+    match value.to_str() {
+        Some("") => Ok(Wanted::Needed),
+        Some("optional") => Ok(Wanted::Optional),
+        _ => Err(format!("'{}' is not optional", value.to_string_lossy())),
+    }
 }
 
 /// Reads a size for tmpfs: digits and at most one of `k`, `m`, `g`, `%` (tmpfs(5)).

@@ -168,6 +168,15 @@ impl Directory {
     ///
     /// The errno of getdents64(2).
     pub fn entries(&self) -> Result<Vec<DirectoryEntry>, Errno> {
+        self.entries_that(&|_| true)
+    }
+
+    /// The names in it that fit; otherwise as [`Directory::entries`].
+    ///
+    /// # Errors
+    ///
+    /// The errno of getdents64(2).
+    pub fn entries_that(&self, fits: &dyn Fn(&[u8]) -> bool) -> Result<Vec<DirectoryEntry>, Errno> {
         let mut entries = Vec::new();
         let mut buffer = [0; READ_SIZE];
         loop {
@@ -175,7 +184,7 @@ impl Directory {
             if count == 0 {
                 return Ok(entries);
             }
-            entries.extend(parse_entries(&buffer[..count]));
+            parse_entries(&buffer[..count], fits, &mut entries);
         }
     }
 }
@@ -194,18 +203,20 @@ fn get_entries(directory: BorrowedFd, buffer: &mut [u8]) -> Result<usize, Errno>
 }
 
 /// Reads the records of getdents64(2): length at 16, type at 18, name from 19 up to a NUL.
-fn parse_entries(mut records: &[u8]) -> Vec<DirectoryEntry> {
-    let mut entries = Vec::new();
+fn parse_entries(
+    mut records: &[u8],
+    fits: &dyn Fn(&[u8]) -> bool,
+    entries: &mut Vec<DirectoryEntry>,
+) {
     while let (Some(length), Some(kind)) = (records.get(16..18), records.get(18)) {
         let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
         let Some((record, rest)) = records.split_at_checked(length).filter(|_| length > 19) else {
             break;
         };
         let name = record[19..].split(|byte| *byte == 0).next().unwrap_or_default();
-        if !matches!(name, b"." | b"..") {
+        if !matches!(name, b"." | b"..") && fits(name) {
             entries.push((OsString::from_vec(name.to_vec()), *kind));
         }
         records = rest;
     }
-    entries
 }

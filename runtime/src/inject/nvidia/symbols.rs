@@ -1,0 +1,67 @@
+//! Whether the image's C library has what the driver's libraries need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::driver::Library;
+use crate::elf::Object;
+use crate::look::directory::DirectoryTree;
+use crate::look::files;
+use crate::plan::Note;
+
+/// Where the C library and its parts lie: Debian's directories, then Red Hat's.
+#[cfg(target_arch = "x86_64")]
+const DIRECTORIES: [&str; 5] =
+    ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib"];
+#[cfg(not(target_arch = "x86_64"))]
+const DIRECTORIES: [&str; 5] =
+    ["/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/lib"];
+
+/// Names libraries that the image's C library is too old for, one for each version it lacks.
+pub fn too_new(libraries: &[Library], image: &DirectoryTree, host: &DirectoryTree) -> Vec<Note> {
+    let mut wanted: BTreeMap<&OsStr, BTreeMap<&OsStr, &Library>> = BTreeMap::new();
+    for library in libraries {
+        for need in library.needs.iter().filter(|need| !need.is_weak) {
+            wanted.entry(&need.file).or_default().entry(&need.version).or_insert(library);
+        }
+    }
+    let mut notes = Vec::new();
+    for (file, versions) in wanted {
+        let Some(defined) = defined(image, file) else { continue };
+        for (version, library) in
+            versions.iter().filter(|(version, _)| !defined.contains(**version))
+        {
+            let (name, file, version) = (library.name.display(), file.display(), version.display());
+            let here = glibc(host).unwrap_or_else(|| "unknown".to_owned());
+            let there = glibc(image).unwrap_or_else(|| "unknown".to_owned());
+            notes.push(Note::warning(format!(
+                "{name} needs {version} of {file}, which the image lacks (its glibc is {there}, \
+                 the host's {here}): programs that use it will not start; an image with a newer \
+                 glibc would do"
+            )));
+        }
+    }
+    notes
+}
+
+/// The versions a library of a tree defines; nothing if it is not there.
+fn defined(files: &DirectoryTree, name: &OsStr) -> Option<BTreeSet<OsString>> {
+    let mut places = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
+    let (path, _) = places.find_map(|path| files::find(files, &path).ok().flatten())?;
+    let file = files.open_file(&path).ok()?;
+    let versions = Object::read(&file).ok()?.defined_versions().ok()?;
+    Some(versions.into_iter().collect())
+}
+
+/// The version of a tree's glibc: the newest its C library defines.
+fn glibc(files: &DirectoryTree) -> Option<String> {
+    let defined = defined(files, OsStr::new("libc.so.6"))?;
+    let versions = defined.iter().filter_map(|version| {
+        let version = std::str::from_utf8(version.as_bytes()).ok()?.strip_prefix("GLIBC_")?;
+        let numbers: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
+        Some((numbers?, version.to_owned()))
+    });
+    versions.max().map(|(_, version)| version)
+}
