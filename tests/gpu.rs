@@ -1,8 +1,10 @@
 //! `--nv` on machines with GPUs: NVIDIA's own clients find the driver, whatever the image is like.
 
 use std::path::Path;
+use std::process::Command;
 
 use super::support::driver::{Client, MULTIARCH, OLDER_VERSION, VERSION, driver, own_driver, uuid};
+use super::support::machine::without_device;
 use super::support::scratch::{chmod, fingerprint};
 use super::support::{Image, Outcome, Scratch, WAYS, hrun, in_every_way, lacks, outcome, real};
 
@@ -201,6 +203,34 @@ fn a_gpu_that_may_not_be_opened_is_not_shown() {
 }
 
 #[test]
+fn a_gpu_that_the_control_group_denies_is_not_shown() {
+    if lacks("root") || lacks("devices-cgroup") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let tree = own_driver("h100", &scratch);
+    // Nobody else uses the numbers of /dev/full.
+    let node = tree.join("dev/nvidia2");
+    std::fs::remove_file(&node).unwrap();
+    let made = Command::new("mknod").args(["-m", "666"]).arg(&node).args(["c", "1", "7"]).status();
+    assert!(made.unwrap().success());
+    let value = "0,1,2";
+    let see = || {
+        let mut command = super::support::command(nv(&tree));
+        let script = "ls /dev | grep '^nvidia[0-9]'; echo \"$CUDA_VISIBLE_DEVICES\"";
+        command.arg(real("gpu")).args(["sh", "-c", script]).env("CUDA_VISIBLE_DEVICES", value);
+        outcome(&mut command).lines()
+    };
+    assert_eq!(see(), ["nvidia0", "nvidia1", "nvidia2", "nvidia3", value]);
+    let seen = without_device("c 1:7 rwm", || {
+        let cuda = ask(Client::Cuda, "gpu", &tree, &[]).lines();
+        assert_eq!(cuda[1..], [0, 1, 3].map(uuid));
+        see()
+    });
+    assert_eq!(seen, ["nvidia0", "nvidia1", "nvidia3", value]);
+}
+
+#[test]
 fn a_host_without_driver_is_an_error_where_gpus_were_granted() {
     let (image, scratch) = (real("gpu"), Scratch::new());
     let options = nv(scratch.path());
@@ -251,4 +281,64 @@ fn the_driver_is_where_no_bind_of_the_user_is() {
     options.push(format!("--bind={}:/run", scratch.path().display()));
     let script = format!("ls -d /var/lib/hrun/lib/libcuda.so.1 /{MULTIARCH}/libc.so.6");
     assert_eq!(shell(&real("gpu"), &options, &script).lines().len(), 2);
+}
+
+#[test]
+fn nodes_in_directories_are_shown_too() {
+    if lacks("root") {
+        return;
+    }
+    let listed = shell(&real("gpu"), &nv(&driver("mig")), "ls /dev/nvidia-caps").lines();
+    assert!(listed.contains(&"nvidia-cap13".to_owned()), "{listed:?}");
+}
+
+#[test]
+fn amd_and_intel_gpus_are_shown_with_their_links() {
+    if lacks("root") {
+        return;
+    }
+    for (option, tree, nodes) in [
+        ("--rocm", "rocm", "/dev/kfd /dev/dri/renderD128 /dev/dri/by-path"),
+        ("--intel", "intel", "/dev/dri/renderD129 /dev/dri/by-path"),
+    ] {
+        let options = [option.to_owned(), format!("--driver-root={}", driver(tree).display())];
+        let script =
+            format!("ls -d {nodes} && ls /dev/dri/by-path | wc -l && : > /dev/dri/renderD128");
+        let seen = shell(&real("bookworm"), &options, &script).lines();
+        assert_eq!(seen.last().unwrap(), "4", "{tree}: {seen:?}");
+    }
+}
+
+#[test]
+fn hosts_without_amd_and_intel_gpus_are_told_apart_by_what_the_job_was_given() {
+    let (image, scratch) = (real("bookworm"), Scratch::new());
+    let root = format!("--driver-root={}", scratch.path().display());
+    for (option, words) in [("--rocm", "no AMD GPU"), ("--intel", "no GPU with a render node")] {
+        let run = |option: &str, grant: Option<&str>| {
+            let mut command = super::support::command([option, &root]);
+            command.arg(&image).args(["echo", "started"]).envs(grant.map(|name| (name, "1")));
+            outcome(&mut command)
+        };
+        run(option, Some("SLURM_STEP_GPUS")).fails(&["cannot show the GPUs: this host has", words]);
+        let warned = run(option, None);
+        assert_eq!(warned.stdout, "started\n");
+        assert!(warned.stderr.contains(words), "{}", warned.stderr);
+        assert_eq!(run(&format!("{option}=optional"), Some("SLURM_STEP_GPUS")).ok(), "started\n");
+    }
+}
+
+#[test]
+fn an_image_has_no_say_in_the_choice_of_devices() {
+    let image = Image::tiny();
+    image.file(
+        "ch/metadata.json",
+        r#"{"env": {"ROCR_VISIBLE_DEVICES": "0", "ZE_AFFINITY_MASK": "0"}}"#,
+    );
+    let scratch = Scratch::new();
+    let root = format!("--driver-root={}", scratch.path().display());
+    let words = ["sh", "-c", "echo [$ROCR_VISIBLE_DEVICES] [$ZE_AFFINITY_MASK]"];
+    let mut command = super::support::command(["--rocm=optional", "--intel=optional", &root]);
+    command.arg(image.path()).args(words);
+    command.env("ROCR_VISIBLE_DEVICES", "3,1").env("ZE_AFFINITY_MASK", "");
+    assert_eq!(outcome(&mut command).ok(), "[3,1] []\n");
 }

@@ -5,6 +5,8 @@ complete -c hrun -s t -l private-tmp -d 'Gives the command an empty /tmp in memo
 complete -c hrun -s W -l write-fake -l writable-tmpfs -d 'Lets the command write to a layer in memory that is thrown away, SIZE at most' -r
 complete -c hrun -l overlay -d 'Keeps what the command writes in DIR, for the next run' -r
 complete -c hrun -l nv -l nvidia -d 'Shows the host\'s NVIDIA driver, so that programs inside can use the GPUs' -r
+complete -c hrun -l rocm -l amd -d 'Makes sure that programs inside can use the host\'s AMD GPUs' -r
+complete -c hrun -l intel -d 'Makes sure that programs inside can use the host\'s Intel GPUs' -r
 complete -c hrun -l driver-root -d 'Looks for GPU drivers in DIR, which stands for /' -r
 complete -c hrun -l set-env -l env-file -d 'Sets variables from FILE, or one variable; $NAME is expanded' -r
 complete -c hrun -l set-env0 -d 'Sets variables from NUL-separated records in FILE, taken as they are' -r

@@ -30,6 +30,25 @@ pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// Where version 1 of control groups has its devices controller.
+pub const DEVICES_CGROUP: &str = "/sys/fs/cgroup/devices";
+
+/// Runs `work` where the control group denies a device (`c 1:7 rwm`), as Slurm does it with
+/// `ConstrainDevices`.
+///
+/// Only for root. The group is the calling thread's, and its children's.
+pub fn without_device<T>(device: &str, work: impl FnOnce() -> T) -> T {
+    let thread = nix::unistd::gettid().to_string();
+    let group = Path::new(DEVICES_CGROUP).join(format!("hrun-test-{thread}"));
+    fs::create_dir(&group).unwrap();
+    fs::write(group.join("devices.deny"), device).unwrap();
+    fs::write(group.join("tasks"), &thread).unwrap();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    fs::write(Path::new(DEVICES_CGROUP).join("tasks"), &thread).unwrap();
+    fs::remove_dir(&group).unwrap();
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Sets how mounts below a directory travel to other namespaces.
 pub fn set_propagation(directory: &str, how: MsFlags) {
     mount(None::<&str>, directory, None::<&str>, how | MsFlags::MS_REC, None::<&str>).unwrap();

@@ -10,7 +10,10 @@ use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::request::Request;
 
+mod amd;
+mod devices;
 mod identity;
+mod intel;
 mod loader;
 mod network;
 mod nvidia;
@@ -30,6 +33,8 @@ pub const INJECTORS: &[Injector] = &[
     Injector { name: network::NAME, find: network::find },
     Injector { name: slurm::NAME, find: slurm::find },
     Injector { name: nvidia::NAME, find: nvidia::find },
+    Injector { name: amd::NAME, find: amd::find },
+    Injector { name: intel::NAME, find: intel::find },
 ];
 
 /// Asks all injectors.

@@ -24,6 +24,8 @@ pub enum Name {
     WriteFake,
     Overlay,
     Nv,
+    Rocm,
+    Intel,
     DriverRoot,
     SetEnv,
     SetEnv0,

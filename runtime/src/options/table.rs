@@ -143,6 +143,27 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::Rocm,
+        long: "rocm",
+        aliases: &["amd"],
+        takes: Takes::OptionalValue("optional"),
+        section: Section::Devices,
+        help: "Makes sure that programs inside can use the host's AMD GPUs",
+        manual: "ROCm itself must be in the image. The nodes are the host's; what is missing or \
+                 closed is said before the command starts, as with --nv.",
+        ..FLAG
+    },
+    Row {
+        name: Name::Intel,
+        long: "intel",
+        takes: Takes::OptionalValue("optional"),
+        section: Section::Devices,
+        help: "Makes sure that programs inside can use the host's Intel GPUs",
+        manual: "Level Zero and OpenCL must be in the image. The nodes are the host's; what is \
+                 missing or closed is said before the command starts, as with --nv.",
+        ..FLAG
+    },
+    Row {
         name: Name::DriverRoot,
         long: "driver-root",
         takes: Takes::Value("DIR"),

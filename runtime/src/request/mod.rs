@@ -145,6 +145,10 @@ pub struct Request {
     pub write: Option<Asked<Write>>,
     /// Show NVIDIA GPUs.
     pub nvidia: Option<Asked<Wanted>>,
+    /// Show AMD GPUs.
+    pub amd: Option<Asked<Wanted>>,
+    /// Show Intel GPUs.
+    pub intel: Option<Asked<Wanted>>,
     /// The tree that stands for the host's root when GPU drivers are looked for.
     pub driver_root: Option<PathBuf>,
     /// Changes of the environment, in order.
@@ -241,10 +245,9 @@ impl Merge {
                 self.set_write(Write::Fake(size), on, &origin)?;
             }
             Name::Overlay => self.set_write(Write::Layer(PathBuf::from(value)), on, &origin)?,
-            Name::Nv => {
-                let wanted = parse::wanted(value).map_err(refuse)?;
-                request.nvidia = on.then(|| asked(wanted, &origin));
-            }
+            Name::Nv => request.nvidia = wanted(&setting.given, &origin).map_err(refuse)?,
+            Name::Rocm => request.amd = wanted(&setting.given, &origin).map_err(refuse)?,
+            Name::Intel => request.intel = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::DriverRoot => {
                 request.driver_root = Some(parse::absolute(value).map_err(refuse)?);
             }
@@ -330,6 +333,11 @@ impl Given {
             Given::On | Given::Off => Ok(Format::Text),
         }
     }
+}
+
+fn wanted(given: &Given, origin: &Origin) -> std::result::Result<Option<Asked<Wanted>>, String> {
+    let wanted = parse::wanted(given.value())?;
+    Ok((*given != Given::Off).then(|| asked(wanted, origin)))
 }
 
 fn asked<T>(value: T, origin: &Origin) -> Asked<T> {

@@ -12,28 +12,26 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use self::driver::{Driver, Library, Missing};
+use super::devices::{self, Lack};
 use super::loader::Shown;
 use crate::edits::Edits;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::look::directory::DirectoryTree;
 use crate::look::files::Files;
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
 use crate::plan::Note;
-use crate::request::{Asked, Request, Wanted};
+use crate::request::Request;
 
 pub(super) const NAME: &str = "nvidia";
 
 /// The node every use of the driver goes through.
 const CONTROL: &str = "/dev/nvidiactl";
 
-/// What launchers and container runtimes choose devices by; an image has no say in it.
+/// What launchers and container runtimes choose devices by; the first also says that a job has
+/// some.
 const CHOICES: [&str; 3] = ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"];
-
-/// By these a job is known that was given GPUs.
-const GRANTS: [&str; 4] =
-    ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"];
 
 pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edits> {
     let mut edits = Edits::default();
@@ -54,19 +52,19 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
             }
             shown.finish(image, &mut edits);
             if request.driver_root.is_some() {
-                show_nodes(&files, host, &mut edits, &origin);
+                let is_node = |name: &[u8]| name.starts_with(b"nvidia");
+                devices::show_nodes(&files, host, &is_node, &mut edits, &origin);
             }
             edits.notes.extend(symbols::too_new(&driver.libraries, &image.files, &host.files));
             edits.notes.extend(driver.notes);
             edits.notes.extend(missing_node(&files, host));
         }
-        Err(missing) => edits.notes.extend(without_driver(&missing, asked, host)?),
-    }
-    for name in CHOICES {
-        if let Some((_, value)) = host.variables.iter().find(|(key, _)| key == name) {
-            edits.set(name, value, &Origin::Host);
+        Err(missing) => {
+            let choices = &CHOICES[..1];
+            edits.notes.extend(devices::without(lack(&missing), asked, host, choices)?);
         }
     }
+    devices::pass_choices(&CHOICES, host, &mut edits);
     Ok(edits)
 }
 
@@ -92,18 +90,6 @@ fn name_everything(driver: &Driver, shown: &mut Shown) {
     }
 }
 
-/// Shows the nodes of a driver in a tree of its own; those of the host are there already.
-fn show_nodes(files: &DirectoryTree, host: &Host, edits: &mut Edits, origin: &Origin) {
-    let is_node = |name: &[u8]| name.starts_with(b"nvidia");
-    for name in files.names(Path::new("/dev"), &is_node).unwrap_or_default() {
-        let path = Path::new("/dev").join(name);
-        if !host.can_use(&files.outside(&path)) {
-            continue;
-        }
-        edits.bind(files.outside(&path), path, origin);
-    }
-}
-
 /// Says why programs will find the driver and no device.
 fn missing_node(files: &DirectoryTree, host: &Host) -> Option<Note> {
     let control = Path::new(CONTROL);
@@ -118,12 +104,12 @@ fn missing_node(files: &DirectoryTree, host: &Host) -> Option<Note> {
     })
 }
 
-/// An error where GPUs were surely expected, else a note.
-fn without_driver(missing: &Missing, asked: &Asked<Wanted>, host: &Host) -> Result<Option<Note>> {
+/// Says in words what is missing.
+fn lack(missing: &Missing) -> Lack {
     let (reason, hint) = match missing {
         Missing::Everything => (
             "this host has no NVIDIA driver".to_owned(),
-            "--nv=optional goes on without; hrun --doctor looks at the host".to_owned(),
+            "--nv=optional goes on without; nvidia-smi on the host says what it knows".to_owned(),
         ),
         Missing::Libraries(version) => (
             format!("the kernel module has version {version}, and no libraries were found for it"),
@@ -137,13 +123,5 @@ fn without_driver(missing: &Missing, asked: &Asked<Wanted>, host: &Host) -> Resu
                 .to_owned(),
         ),
     };
-    let is_granted = GRANTS.iter().any(|name| host.variable(name).is_some());
-    let is_broken = *missing != Missing::Everything;
-    match asked.value {
-        Wanted::Needed if is_granted || is_broken => {
-            Err(Error::new("show the GPUs", reason).asked_by(&asked.origin).hint(hint))
-        }
-        Wanted::Needed => Ok(Some(Note::warning(format!("no GPUs: {reason} ({})", asked.origin)))),
-        Wanted::Optional => Ok(Some(Note::info(format!("no GPUs: {reason} ({})", asked.origin)))),
-    }
+    Lack { reason, hint, is_broken: *missing != Missing::Everything }
 }
