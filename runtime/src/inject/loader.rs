@@ -102,7 +102,8 @@ impl<'a> Shown<'a> {
     /// Where a link leads so that it finds a file of the host.
     fn inside(&mut self, path: &Path) -> PathBuf {
         let directory = parent(path).unwrap_or(Path::new("/"));
-        let known = self.directories.iter().position(|known| known == directory);
+        let is_it = |known: &PathBuf| known.as_os_str() == directory.as_os_str();
+        let known = self.directories.iter().position(is_it);
         let number = known.unwrap_or_else(|| {
             self.directories.push(directory.to_path_buf());
             self.directories.len() - 1
