@@ -151,7 +151,7 @@ fn the_image_stays_as_it_is() {
     let image = real("gpu");
     let before = fingerprint(&image);
     for client in [Client::Nvml, Client::Cuda, Client::Runtime] {
-        ask(client, "gpu", &driver("h100"), &[]);
+        ask(client, "gpu", &driver("h100"), &[]).ok();
     }
     assert_eq!(fingerprint(&image), before);
 }

@@ -93,15 +93,16 @@ impl Emitter<'_> {
         let target = text(&self.stage);
         self.push(Action::Tmpfs { target, mode: 0o755, size: None }, &Origin::Default);
         for placed in placed {
-            let path = self.staged_file(placed);
             let origin = &placed.mount.origin;
             // Without write bits: nothing is more writable than the image around it.
             match &placed.mount.content {
                 Content::File { contents } => {
+                    let path = text(&self.staged_file(placed));
                     let contents = OsString::from_vec(contents.clone()).into();
-                    self.push(Action::File { path: text(&path), mode: 0o444, contents }, origin);
+                    self.push(Action::File { path, mode: 0o444, contents }, origin);
                 }
                 Content::Links { links } => {
+                    let path = self.staged_file(placed);
                     self.directory(&path, 0o555, origin);
                     for (name, target) in links {
                         let (path, target) = (text(&path.join(name)), text(target));

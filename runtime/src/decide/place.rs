@@ -223,7 +223,7 @@ fn check_kinds(mount: &Mount, wanted: Kind, found: Kind) -> Result<()> {
         .hint(format!("{hint}; choose another destination")))
 }
 
-/// hrun makes nothing in the user's own directories (docs/decisions/0005).
+/// hrun makes nothing in the user's own directories (docs/decisions/0006).
 fn in_host_directory(mount: &Mount, missing: &Path, holder: &Path, kind: Kind) -> Error {
     let (missing, holder) = (quoted(missing), holder.display());
     let command = if kind == Kind::Directory { "mkdir -p" } else { "touch" };

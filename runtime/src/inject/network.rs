@@ -25,7 +25,7 @@ pub(super) fn find(_: &Request, host: &Host, image: &Image) -> Result<Edits> {
     Ok(edits)
 }
 
-/// Shows the host's time zone (docs/decisions/0006).
+/// Shows the host's time zone (docs/decisions/0007).
 ///
 /// In most images `/etc/localtime` is a link to a zone's file. A bind would follow it and turn
 /// that zone, usually UTC, into the host's for everybody who names it; so the variable `TZ` says
