@@ -1,10 +1,12 @@
 //! `/etc/passwd` and `/etc/group` as text: find an entry, merge one into an image's file.
 
 use std::ffi::{OsStr, OsString};
-use std::io::BufRead as _;
 use std::iter;
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+
+use crate::sys;
 
 /// One line of passwd(5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,33 +36,17 @@ pub struct Group {
 
 /// Finds the user of an id; lines that are no entries are passed over.
 pub fn find_user(file: &[u8], uid: u32) -> Option<User> {
-    lines(file).filter(|line| id(line) == Some(uid)).find_map(user)
+    lines_of_id(file, uid).find_map(|line| user(&file[line]))
 }
 
-/// Finds the groups of ids, in one pass over the file; the first line of an id counts.
-pub fn find_groups(file: &[u8], gids: &[u32]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for line in lines(file) {
-        let wanted = id(line).is_some_and(|id| gids.contains(&id));
-        if let Some(group) = wanted.then(|| group(line)).flatten()
-            && groups.iter().all(|known| known.gid != group.gid)
-        {
-            groups.push(group);
-        }
-    }
-    groups
-}
-
-/// Whether a file has a group of an id.
-pub fn has_group(file: &[u8], gid: u32) -> bool {
-    lines(file).any(|line| id(line) == Some(gid))
+/// Finds the group of an id; the first line of it counts.
+pub fn find_group(file: &[u8], gid: u32) -> Option<Group> {
+    lines_of_id(file, gid).find_map(|line| group(&file[line]))
 }
 
 /// Adds a user to a file, in place of all lines with the same name or id.
 pub fn merge_user(file: &[u8], user: &User) -> Vec<u8> {
-    let clashes =
-        |name: &[u8], id: Option<u32>| name == user.name.as_bytes() || id == Some(user.uid);
-    let mut merged = without(file, clashes);
+    let mut merged = without(file, &[(&user.name, user.uid)]);
     let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
     let fields = [
         user.name.as_bytes(),
@@ -77,10 +63,9 @@ pub fn merge_user(file: &[u8], user: &User) -> Vec<u8> {
 
 /// Adds groups to a file, each in place of all lines with the same name or id, with one member.
 pub fn merge_groups(file: &[u8], groups: &[Group], member: &OsStr) -> Vec<u8> {
-    let clashes = |name: &[u8], id: Option<u32>| {
-        groups.iter().any(|group| name == group.name.as_bytes() || id == Some(group.gid))
-    };
-    let mut merged = without(file, clashes);
+    let taken: Vec<(&OsStr, u32)> =
+        groups.iter().map(|group| (group.name.as_os_str(), group.gid)).collect();
+    let mut merged = without(file, &taken);
     for group in groups {
         let gid = group.gid.to_string();
         push_line(&mut merged, &[group.name.as_bytes(), b"x", gid.as_bytes(), member.as_bytes()]);
@@ -88,14 +73,32 @@ pub fn merge_groups(file: &[u8], groups: &[Group], member: &OsStr) -> Vec<u8> {
     merged
 }
 
-/// The lines that are not empty; their ends are found by the C library, many bytes at a time.
-fn lines(mut file: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let next = move || {
-        let start = file;
-        let length = file.skip_until(b'\n').ok().filter(|length| *length > 0)?;
-        Some(start[..length].strip_suffix(b"\n").unwrap_or(start))
-    };
-    iter::from_fn(next).filter(|line| !line.is_empty())
+/// The lines of entries with an id.
+fn lines_of_id(file: &[u8], wanted: u32) -> impl Iterator<Item = Range<usize>> {
+    let field = format!(":{wanted}:").into_bytes();
+    lines_with(file, field).filter(move |line| id(&file[line.clone()]) == Some(wanted))
+}
+
+/// The lines of entries with a name.
+fn lines_of_name(file: &[u8], wanted: &OsStr) -> impl Iterator<Item = Range<usize>> {
+    let start = [wanted.as_bytes(), b":"].concat();
+    let field = start.clone();
+    lines_with(file, field).filter(move |line| file[line.clone()].starts_with(&start))
+}
+
+/// The lines that hold a text, each as often as it does.
+///
+/// Taking every line apart would be a good part of all that hrun does before the command starts
+/// (docs/decisions/0009); the C library finds a text many bytes at a time.
+fn lines_with(file: &[u8], text: Vec<u8>) -> impl Iterator<Item = Range<usize>> {
+    let mut from = 0;
+    iter::from_fn(move || {
+        let at = from + sys::find(&file[from..], &text)?;
+        from = at + 1;
+        let start = file[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let length = file[at..].iter().position(|byte| *byte == b'\n');
+        Some(start..length.map_or(file.len(), |length| at + length))
+    })
 }
 
 fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -147,12 +150,22 @@ fn number(bytes: &[u8]) -> Option<u32> {
     number
 }
 
-/// The lines of a file whose name, the first field, and id do not clash.
-fn without(file: &[u8], clashes: impl Fn(&[u8], Option<u32>) -> bool) -> Vec<u8> {
+/// A file without the lines of some names and ids.
+fn without(file: &[u8], taken: &[(&OsStr, u32)]) -> Vec<u8> {
+    let mut lines: Vec<Range<usize>> = Vec::new();
+    for (name, id) in taken {
+        lines.extend(lines_of_name(file, name));
+        lines.extend(lines_of_id(file, *id));
+    }
+    lines.sort_by_key(|line| line.start);
     let mut kept = Vec::with_capacity(file.len() + 256);
-    let name = |line| cut(line).map_or(line, |(name, _)| name);
-    for line in lines(file).filter(|line| !clashes(name(line), id(line))) {
-        kept.extend_from_slice(line);
+    let mut from = 0;
+    for line in lines {
+        kept.extend_from_slice(file.get(from..line.start).unwrap_or_default());
+        from = line.end + 1;
+    }
+    kept.extend_from_slice(file.get(from..).unwrap_or_default());
+    if !kept.is_empty() && !kept.ends_with(b"\n") {
         kept.push(b'\n');
     }
     kept
@@ -216,6 +229,20 @@ mod tests {
             [Group { name: "proj".into(), gid: 5000 }, Group { name: "gpu".into(), gid: 50 }];
         let merged = String::from_utf8(merge_groups(file, &groups, OsStr::new("alice"))).unwrap();
         assert_eq!(merged, "root:x:0:\nproj:x:5000:alice\ngpu:x:50:alice\n");
+    }
+
+    #[test]
+    fn an_id_counts_only_where_it_is_one() {
+        let file = b"a:x:10:20:1000:/:\nb:x:20:1000::/:\nc:x:1000:10::/:\nd:x:10:::/:";
+        assert_eq!(find_user(file, 1000).unwrap().name, "c");
+        assert_eq!(find_user(file, 20).unwrap().name, "b");
+        assert_eq!(find_group(b"ab:x:7:\nb:x:7:\nb:x:70:", 7).unwrap().name, "ab");
+        let user = User { name: "b".into(), uid: 10, ..User::default() };
+        let merged = String::from_utf8(merge_user(file, &user)).unwrap();
+        assert_eq!(
+            merged, "c:x:1000:10::/:\nb:x:10:0:::\n",
+            "two lines of the id, one of the name"
+        );
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Emitter<'_> {
                     let path = self.staged_file(placed);
                     self.directory(&path, 0o555, origin);
                     for (name, target) in links {
-                        let (path, target) = (text(&path.join(name)), text(target));
+                        let (path, target) = (text(&below(&path, Path::new(name))), text(target));
                         self.push(Action::Link { path, target }, origin);
                     }
                 }
@@ -307,13 +307,13 @@ impl Emitter<'_> {
     }
 
     fn staged_point(&self, number: usize) -> PathBuf {
-        self.stage.join(number.to_string())
+        below(&self.stage, Path::new(&number.to_string()))
     }
 
     /// A generated file, or directory of links, is called in the stage as it is inside.
     fn staged_file(&self, placed: &Placed) -> PathBuf {
         let name = placed.mount.target.file_name().unwrap_or_default();
-        self.stage.join(name)
+        below(&self.stage, Path::new(name))
     }
 
     fn push(&mut self, action: Action, origin: &Origin) {

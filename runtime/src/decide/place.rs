@@ -10,6 +10,7 @@ use super::tree::{Backing, Mounted, Tree};
 use crate::edits::{Content, Mount, Rank};
 use crate::error::{Error, Result};
 use crate::look::files::{Kind, Resolved};
+use crate::paths::below;
 use crate::plan::Note;
 use crate::request::Write;
 use crate::text::quoted;
@@ -102,7 +103,7 @@ impl<'a, 'n> Placer<'a, 'n> {
                 (path, None)
             }
             Resolved::Missing { parent, rest } => {
-                let target = parent.join(&rest);
+                let target = below(&parent, &rest);
                 (target, self.make(&mount, parent, rest, kind)?)
             }
         };

@@ -10,7 +10,7 @@ use crate::look::files::{Files, Kind};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
-use crate::paths::{depth, inner, is_in};
+use crate::paths::{below, depth, inner, is_in};
 use crate::plan::{Action, Step};
 
 /// How a directory is shown with entries it lacks.
@@ -159,7 +159,7 @@ impl Point {
     pub fn stage(&self, staged: &Path) -> Vec<Step> {
         let mut steps = vec![make(staged, Kind::Directory, 0o755, &self.origin)];
         for (path, Entry { kind, origin }) in &self.entries {
-            steps.push(make(&staged.join(path), *kind, mode(*kind), origin));
+            steps.push(make(&below(staged, path), *kind, mode(*kind), origin));
         }
         steps
     }

@@ -65,7 +65,7 @@ impl<'a> Tree<'a> {
     /// Adds what hrun makes: `rest` below `parent`, directories but for the last.
     pub fn make(&self, parent: &Path, rest: &Path, kind: Kind) {
         let mut made = self.made.borrow_mut();
-        let path = parent.join(rest);
+        let path = below(parent, rest);
         for directory in path.ancestors().skip(1).take_while(|path| *path != parent) {
             made.insert(directory.into(), Kind::Directory);
         }

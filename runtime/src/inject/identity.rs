@@ -113,7 +113,7 @@ fn merged_passwd(
 
 fn merged_group(file: Option<&[u8]>, user: &User, gid: u32, host: &Host) -> Option<Vec<u8>> {
     let file = file.unwrap_or(GROUP);
-    if gid != host.gid && passwd::has_group(file, gid) {
+    if gid != host.gid && passwd::find_group(file, gid).is_some() {
         return None;
     }
     let mut groups = groups(host);
@@ -129,15 +129,19 @@ fn groups(host: &Host) -> Vec<Group> {
     let mut gids = vec![host.gid];
     gids.extend(host.groups.iter().filter(|gid| **gid != host.gid));
     let local = host.read("/etc/group").unwrap_or_default();
-    let mut known = passwd::find_groups(&local, &gids);
-    let is_unknown = |gid: &&u32| known.iter().all(|group| group.gid != **gid);
-    let unknown: Vec<u32> = gids.iter().filter(is_unknown).copied().collect();
-    known.extend(passwd::find_groups(&host.getent("group", &unknown), &unknown));
-    let named = |gid: u32| {
-        let found = known.iter().find(|group| group.gid == gid).cloned();
-        found.unwrap_or_else(|| Group { name: OsString::from(format!("group{gid}")), gid })
-    };
-    gids.into_iter().map(named).collect()
+    let known: Vec<Option<Group>> =
+        gids.iter().map(|gid| passwd::find_group(&local, *gid)).collect();
+    let named = gids.iter().copied().zip(known);
+    let unknown: Vec<u32> =
+        named.clone().filter(|(_, group)| group.is_none()).map(|(gid, _)| gid).collect();
+    let services = host.getent("group", &unknown);
+    let numbered = |gid| Group { name: OsString::from(format!("group{gid}")), gid };
+    named
+        .map(|(gid, group)| {
+            let group = group.or_else(|| passwd::find_group(&services, gid));
+            group.unwrap_or_else(|| numbered(gid))
+        })
+        .collect()
 }
 
 fn read(image: &Image, path: &str) -> Option<Vec<u8>> {

@@ -8,6 +8,7 @@ use crate::look::files::{self, Files};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
+use crate::paths::below;
 use crate::request::Request;
 
 pub(super) const NAME: &str = "network";
@@ -52,7 +53,7 @@ fn time_zone(host: &Host, image: &Image, origin: &Origin, edits: &mut Edits) {
 /// What a path points to, if it is a symbolic link in a directory that exists.
 fn link(files: &dyn Files, path: &Path) -> Option<PathBuf> {
     let (directory, _) = files::find(files, path.parent()?).ok()??;
-    files.link(&directory.join(path.file_name()?)).ok()
+    files.link(&below(&directory, Path::new(path.file_name()?))).ok()
 }
 
 /// The name of the zone that a link in `/etc` points to: `Europe/Berlin`.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::{lstat, mode_t};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::files::{Files, Kind};
 use crate::paths::{below, parent};
@@ -18,14 +19,17 @@ use crate::sys::file::{self, Directory};
 /// What is at a path: something, nothing, or the reason nobody knows.
 type Answer = Result<Option<Kind>, Errno>;
 
+/// How many answers a start takes, so that the table does not have to grow.
+const KNOWN: usize = 56;
+
 /// Answers questions about a directory of the host, and remembers every answer.
 ///
-/// Answers are kept by the bytes of their path: comparing those costs a tenth of comparing paths.
+/// Answers are kept by the bytes of their path: those cost a tenth of what paths cost.
 #[derive(Debug)]
 pub struct DirectoryTree {
     root: PathBuf,
     open: OnceCell<Directory>,
-    known: RefCell<BTreeMap<OsString, Answer>>,
+    known: RefCell<FxHashMap<OsString, Answer>>,
     links: RefCell<BTreeMap<OsString, PathBuf>>,
     listed: RefCell<BTreeSet<OsString>>,
 }
@@ -36,7 +40,7 @@ impl DirectoryTree {
         DirectoryTree {
             root: root.into(),
             open: OnceCell::new(),
-            known: RefCell::default(),
+            known: RefCell::new(FxHashMap::with_capacity_and_hasher(KNOWN, FxBuildHasher)),
             links: RefCell::default(),
             listed: RefCell::default(),
         }

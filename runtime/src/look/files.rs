@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::paths::{Names, names};
+use crate::paths::{Names, below, names};
 
 /// What a directory entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,9 @@ const UP: &str = "..";
 /// and what the tree answers.
 pub fn resolve(files: &dyn Files, path: &Path) -> Result<Resolved, Errno> {
     let mut path = Cow::Borrowed(path);
-    let mut here = PathBuf::from("/");
+    // Longer than most paths, so that it seldom has to move.
+    let mut here = PathBuf::with_capacity(64);
+    here.push("/");
     let mut kind = Kind::Directory;
     let mut links = 0;
     'link: loop {
@@ -123,7 +125,7 @@ pub fn resolve(files: &dyn Files, path: &Path) -> Result<Resolved, Errno> {
                     }
                     let target = files.link(&here)?;
                     match target.is_absolute() {
-                        true => here = PathBuf::from("/"),
+                        true => here.push("/"),
                         false => drop(here.pop()),
                     }
                     path = Cow::Owned(target.join(names.rest()));
@@ -159,7 +161,7 @@ pub fn read(files: &dyn Files, path: &Path) -> Result<Option<Vec<u8>>, Errno> {
         return Err(Errno::EISDIR);
     };
     let Some((directory, Kind::Directory)) = find(files, directory)? else { return Ok(None) };
-    match files.read(&directory.join(name)) {
+    match files.read(&below(&directory, Path::new(name))) {
         Ok(contents) => Ok(Some(contents)),
         Err(Errno::ENOENT) => Ok(None),
         Err(Errno::ELOOP) => match find(files, path)? {

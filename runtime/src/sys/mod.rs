@@ -36,9 +36,25 @@ pub fn glob_matches(pattern: &OsStr, name: &OsStr) -> bool {
     unsafe { libc::fnmatch(pattern.as_ptr(), name.as_ptr(), FNM_EXTMATCH) == 0 }
 }
 
+/// Where a text first occurs in another: memmem(3), which needs far fewer instructions than a
+/// loop over bytes.
+pub fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    // SAFETY: both lengths are those of the slices.
+    let found = unsafe {
+        libc::memmem(text.as_ptr().cast(), text.len(), wanted.as_ptr().cast(), wanted.len())
+    };
+    (!found.is_null()).then(|| found.addr() - text.as_ptr().addr())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_texts() {
+        assert_eq!((find(b"abcabd", b"abd"), find(b"abc", b"x")), (Some(3), None));
+        assert_eq!((find(b"", b"x"), find(b"abc", b"")), (None, Some(0)));
+    }
 
     #[test]
     fn globs() {
