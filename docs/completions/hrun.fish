@@ -7,6 +7,9 @@ complete -c hrun -l overlay -d 'Keeps what the command writes in DIR, for the ne
 complete -c hrun -l nv -l nvidia -d 'Shows the host\'s NVIDIA driver, so that programs inside can use the GPUs' -r
 complete -c hrun -l rocm -l amd -d 'Makes sure that programs inside can use the host\'s AMD GPUs' -r
 complete -c hrun -l intel -d 'Makes sure that programs inside can use the host\'s Intel GPUs' -r
+complete -c hrun -l gpus -d 'Shows only these NVIDIA GPUs: all, none, or numbers, UUIDs, bus addresses' -r
+complete -c hrun -l device -d 'Shows a device that is described on the host (CDI), or a node of /dev' -r
+complete -c hrun -l cdi-dir -d 'Reads descriptions of devices from DIR too; the last DIR has the say' -r
 complete -c hrun -l driver-root -d 'Looks for GPU drivers in DIR, which stands for /' -r
 complete -c hrun -l set-env -l env-file -d 'Sets variables from FILE, or one variable; $NAME is expanded' -r
 complete -c hrun -l set-env0 -d 'Sets variables from NUL-separated records in FILE, taken as they are' -r

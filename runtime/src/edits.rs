@@ -1,7 +1,7 @@
 //! What hrun and its injectors want changed in a container: mounts, variables and notes.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use crate::origin::Origin;
 use crate::plan::Note;
@@ -17,6 +17,10 @@ pub struct Edits {
     pub path: Vec<PathBuf>,
     /// Directories appended to `LD_LIBRARY_PATH`.
     pub library_path: Vec<PathBuf>,
+    /// Files of the host that programs find by name; [`crate::inject`] makes mounts of them.
+    pub named: Named,
+    /// What is not to be seen of the host's files that are shown.
+    pub hidden: Vec<Hidden>,
     /// What was found or left out.
     pub notes: Vec<Note>,
 }
@@ -66,7 +70,54 @@ pub enum Content {
     File {
         /// Its contents.
         contents: Vec<u8>,
+        /// It takes the place of one that is there; otherwise that one stays.
+        replaces: bool,
     },
+    /// A symbolic link that hrun makes; where something is already, what it leads to is shown.
+    Link {
+        /// What it points to.
+        target: PathBuf,
+    },
+}
+
+/// Libraries and programs of the host, and the names they are found by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Libraries, each name once.
+    pub libraries: Vec<NamedFile>,
+    /// Libraries of the image that come before the host's, by soname.
+    pub preferred: Vec<(OsString, PathBuf)>,
+    /// Programs.
+    pub programs: Vec<NamedFile>,
+}
+
+/// One name of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The name.
+    pub name: OsString,
+    /// The file.
+    pub means: Meaning,
+    /// Who wants it.
+    pub origin: Origin,
+}
+
+/// What a name means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A file of the host, by its path without symbolic links.
+    File(PathBuf),
+    /// The same as another name.
+    Name(OsString),
+}
+
+/// An entry of a directory of the host that is left out where the directory is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// Its path inside.
+    pub path: PathBuf,
+    /// Who wants it left out.
+    pub origin: Origin,
 }
 
 /// Who wins when two mounts want one place; a stronger one hides what lies below its target.
@@ -98,7 +149,14 @@ impl Edits {
         self.variables.extend(other.variables);
         self.path.extend(other.path);
         self.library_path.extend(other.library_path);
+        self.named.merge(other.named);
+        self.hidden.extend(other.hidden);
         self.notes.extend(other.notes);
+    }
+
+    /// Asks for a mount.
+    pub fn mount(&mut self, content: Content, target: PathBuf, origin: &Origin) {
+        self.mounts.push(Mount { content, target, origin: origin.clone(), rank: Rank::Injected });
     }
 
     /// Asks for a bind of a host path at its own place, passed over if the host lacks it.
@@ -106,18 +164,77 @@ impl Edits {
         let target = path.into();
         let source = target.clone();
         let content = Content::Bind { source, recursive: true, read_only: false, optional: true };
-        self.mounts.push(Mount { content, target, origin: origin.clone(), rank: Rank::Injected });
+        self.mount(content, target, origin);
     }
 
     /// Asks for a bind of a path that is there.
     pub fn bind(&mut self, source: PathBuf, target: PathBuf, origin: &Origin) {
         let content = Content::Bind { source, recursive: true, read_only: false, optional: false };
-        self.mounts.push(Mount { content, target, origin: origin.clone(), rank: Rank::Injected });
+        self.mount(content, target, origin);
+    }
+
+    /// Asks for a file that hrun writes, unless the image has one at its place.
+    pub fn add_file(&mut self, target: PathBuf, contents: Vec<u8>, origin: &Origin) {
+        let content = Content::File { contents, replaces: false };
+        self.mount(content, target, origin);
+    }
+
+    /// Asks for a file that hrun writes, in place of the image's.
+    pub fn replace_file(&mut self, target: PathBuf, contents: Vec<u8>, origin: &Origin) {
+        let content = Content::File { contents, replaces: true };
+        self.mount(content, target, origin);
+    }
+
+    /// Asks for a symbolic link.
+    pub fn link(&mut self, path: PathBuf, target: PathBuf, origin: &Origin) {
+        let content = Content::Link { target };
+        self.mount(content, path, origin);
+    }
+
+    /// Asks for an entry of a host's directory to be left out.
+    pub fn hide(&mut self, path: PathBuf, origin: &Origin) {
+        self.hidden.push(Hidden { path, origin: origin.clone() });
     }
 
     /// Asks for a variable.
     pub fn set(&mut self, name: &str, value: impl Into<OsString>, origin: &Origin) {
         let (name, value) = (OsString::from(name), value.into());
         self.variables.push(SetVariable { name, value, origin: origin.clone() });
+    }
+}
+
+impl Named {
+    /// Gives a library of the host a name; a name that is taken keeps its meaning.
+    pub fn library(&mut self, name: &OsStr, file: &Path, origin: &Origin) {
+        self.add_library(name, Meaning::File(file.to_path_buf()), origin);
+    }
+
+    /// Gives a library that was named another name; a name that is taken keeps its meaning.
+    pub fn library_link(&mut self, name: &OsStr, known: &OsStr, origin: &Origin) {
+        self.add_library(name, Meaning::Name(known.to_owned()), origin);
+    }
+
+    /// Gives a program of the host a name.
+    pub fn program(&mut self, name: &OsStr, file: &Path, origin: &Origin) {
+        let means = Meaning::File(file.to_path_buf());
+        self.programs.push(NamedFile { name: name.to_owned(), means, origin: origin.clone() });
+    }
+
+    fn add_library(&mut self, name: &OsStr, means: Meaning, origin: &Origin) {
+        if self.libraries.iter().all(|library| library.name != name) {
+            self.libraries.push(NamedFile { name: name.to_owned(), means, origin: origin.clone() });
+        }
+    }
+
+    fn merge(&mut self, other: Named) {
+        if self.libraries.is_empty() {
+            self.libraries = other.libraries;
+        } else {
+            for NamedFile { name, means, origin } in other.libraries {
+                self.add_library(&name, means, &origin);
+            }
+        }
+        self.preferred.extend(other.preferred);
+        self.programs.extend(other.programs);
     }
 }

@@ -1,5 +1,6 @@
 //! Where a wish came from: the option, variable, file, image or injector that asked for a step.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,7 @@ pub enum Origin {
     /// Metadata of the image; the text names the file and the field.
     Image(String),
     /// One injector of [`crate::inject`], by name.
-    Injector(String),
+    Injector(Cow<'static, str>),
 }
 
 /// Names the layer of configuration a setting was read from.
@@ -61,8 +62,8 @@ impl Origin {
     }
 
     /// Makes the origin of an injector.
-    pub fn injector(name: &str) -> Self {
-        Origin::Injector(name.to_owned())
+    pub fn injector(name: &'static str) -> Self {
+        Origin::Injector(Cow::Borrowed(name))
     }
 }
 

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::basis::Basis;
 use super::place::{Make, Placed};
-use super::points::{Point, Points, Way};
+use super::points::{self, Point, Points, Way};
+use super::tree::Made;
 use crate::edits::Content;
 use crate::error::{Error, Result};
 use crate::look::files::{Files, Kind};
@@ -96,7 +97,7 @@ impl Emitter<'_> {
             let origin = &placed.mount.origin;
             // Without write bits: nothing is more writable than the image around it.
             match &placed.mount.content {
-                Content::File { contents } => {
+                Content::File { contents, .. } if !placed.is_made => {
                     let path = text(&self.staged_file(placed));
                     let contents = OsString::from_vec(contents.clone()).into();
                     self.push(Action::File { path, mode: 0o444, contents }, origin);
@@ -109,7 +110,7 @@ impl Emitter<'_> {
                         self.push(Action::Link { path, target }, origin);
                     }
                 }
-                Content::Bind { .. } | Content::Tmpfs { .. } | Content::Directory => {}
+                _ => {}
             }
         }
         for (number, point) in self.points.iter().enumerate() {
@@ -241,6 +242,9 @@ impl Emitter<'_> {
         if let Some(make) = &placed.make {
             self.make(make, origin);
         }
+        if placed.is_made {
+            return;
+        }
         let target = text(&placed.target);
         match &placed.mount.content {
             Content::Bind { recursive, read_only, .. } => {
@@ -256,7 +260,8 @@ impl Emitter<'_> {
             Content::Tmpfs { mode, size } => {
                 self.push(Action::Tmpfs { target, mode: *mode, size: size.clone() }, origin);
             }
-            Content::Directory => {}
+            // Are made, or shown as what they lead to.
+            Content::Directory | Content::Link { .. } => {}
             Content::File { .. } | Content::Links { .. } => {
                 let source = text(&self.staged_file(placed));
                 self.push(Action::Bind { source, target, recursive: false }, origin);
@@ -288,12 +293,8 @@ impl Emitter<'_> {
         let mut names = make.rest.iter().peekable();
         while let Some(name) = names.next() {
             path.push(name);
-            if names.peek().is_none() && make.kind == Kind::File {
-                let (path, contents) = (text(&path), Text::default());
-                self.push(Action::File { path, mode: 0o644, contents }, origin);
-            } else {
-                self.directory(&path, 0o755, origin);
-            }
+            let made = if names.peek().is_none() { &make.last } else { &Made::Directory };
+            self.steps.push(points::make(&path, made, points::mode(made), origin));
         }
     }
 

@@ -49,6 +49,9 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     for mount in wanted {
         placed.extend(placer.place(mount)?);
     }
+    for hidden in &edits.hidden {
+        placer.hide(hidden);
+    }
     let Placer { tree, points, .. } = placer;
     let root = layout::decide(basis, &placed, points)?;
 

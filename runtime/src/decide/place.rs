@@ -6,11 +6,11 @@ use nix::errno::Errno;
 
 use super::basis::Basis;
 use super::points::{Point, Points, Way};
-use super::tree::{Backing, Mounted, Tree};
-use crate::edits::{Content, Mount, Rank};
+use super::tree::{Backing, Made, Mounted, Tree};
+use crate::edits::{Content, Hidden, Mount, Rank};
 use crate::error::{Error, Result};
 use crate::look::files::{Kind, Resolved};
-use crate::paths::below;
+use crate::paths::{below, parent};
 use crate::plan::Note;
 use crate::request::Write;
 use crate::text::quoted;
@@ -28,6 +28,8 @@ pub struct Placed {
     pub target: PathBuf,
     /// What has to be made in place before, in memory or in an image that may be written to.
     pub make: Option<Make>,
+    /// What is made is all there is; nothing is mounted on it.
+    pub is_made: bool,
 }
 
 /// A destination that is made where it is.
@@ -37,7 +39,7 @@ pub struct Make {
     /// What it lacks, directories in between included.
     pub rest: PathBuf,
     /// What the last name becomes.
-    pub kind: Kind,
+    pub last: Made,
 }
 
 /// Finds the places of mounts, one after the other; each sees those before it.
@@ -66,7 +68,10 @@ impl<'a, 'n> Placer<'a, 'n> {
         let is_needed = match mount.content {
             Content::Bind { optional, .. } => !optional || mount.rank == Rank::Asked,
             Content::Tmpfs { .. } => true,
-            Content::File { .. } | Content::Directory | Content::Links { .. } => false,
+            Content::File { .. }
+            | Content::Directory
+            | Content::Links { .. }
+            | Content::Link { .. } => false,
         };
         match self.find_place(mount) {
             // What nobody asked for by name must not keep the command from starting.
@@ -88,23 +93,45 @@ impl<'a, 'n> Placer<'a, 'n> {
             }
             Content::Tmpfs { .. } | Content::Directory => (PathBuf::new(), Kind::Directory, false),
             Content::Links { .. } => (PathBuf::new(), Kind::Directory, true),
-            Content::File { .. } => (PathBuf::new(), Kind::File, true),
+            Content::File { .. } | Content::Link { .. } => (PathBuf::new(), Kind::File, true),
         };
         let fail = |errno: Errno| Error::new(attempt(&mount), errno).asked_by(&mount.origin);
-        let (target, make) = match self.tree.resolve(&mount.target).map_err(fail)? {
+        let (target, make, is_made) = match self.tree.resolve(&mount.target).map_err(fail)? {
             Resolved::Found { path, kind: found } => {
+                if let Content::Link { target } = &mount.content {
+                    return self.linked(&mount, target);
+                }
                 check_kinds(&mount, kind, found)?;
-                if mount.content == Content::Directory {
+                if matches!(
+                    mount.content,
+                    Content::Directory | Content::File { replaces: false, .. }
+                ) {
                     return Ok(None);
                 }
                 if self.is_seen_already(&mount, &source, &path, read_only) {
                     return Ok(None);
                 }
-                (path, None)
+                (path, None, false)
             }
             Resolved::Missing { parent, rest } => {
                 let target = below(&parent, &rest);
-                (target, self.make(&mount, parent, rest, kind)?)
+                let (last, is_made) = match &mount.content {
+                    Content::Link { target } if self.writes_image(&parent) => {
+                        return self.linked(&mount, target);
+                    }
+                    Content::Link { target } => (Made::Link(target.clone()), true),
+                    Content::File { contents, .. } if !self.writes_image(&parent) => {
+                        (Made::File(contents.clone()), true)
+                    }
+                    Content::Directory => (Made::Directory, true),
+                    _ if kind == Kind::Directory => (Made::Directory, false),
+                    _ => (Made::File(Vec::new()), false),
+                };
+                let make = self.make(&mount, parent, rest, last)?;
+                if is_made && make.is_none() {
+                    return Ok(None);
+                }
+                (target, make, is_made)
             }
         };
         if target == Path::new("/") {
@@ -112,13 +139,44 @@ impl<'a, 'n> Placer<'a, 'n> {
                 .asked_by(&mount.origin)
                 .hint("choose another destination"));
         }
-        let backing = match &mount.content {
-            Content::Bind { .. } => Backing::Host { source: source.clone(), read_only },
-            Content::Tmpfs { .. } | Content::File { .. } | Content::Links { .. } => Backing::Memory,
-            Content::Directory => return Ok(Some(Placed { mount, source, target, make })),
+        if !is_made {
+            let backing = match &mount.content {
+                Content::Bind { .. } => Backing::Host { source: source.clone(), read_only },
+                _ => Backing::Memory,
+            };
+            self.tree.mount(target.clone(), Mounted { kind, backing });
+        }
+        Ok(Some(Placed { mount, source, target, make, is_made }))
+    }
+
+    /// Whether what is made in a directory inside would be written to the image.
+    fn writes_image(&self, directory: &Path) -> bool {
+        let is_image = self.tree.holder(directory).1.backing == Backing::Image;
+        is_image && self.basis.write() == &Write::Image
+    }
+
+    /// Shows what a link leads to where no link can be made.
+    fn linked(&mut self, mount: &Mount, target: &Path) -> Result<Option<Placed>> {
+        let directory = parent(&mount.target).unwrap_or(Path::new("/"));
+        let found = self.tree.find(&directory.join(target));
+        let Some(source) = found.and_then(|(path, _)| self.tree.on_host(&path)) else {
+            let target = target.display();
+            let reason = format!("{target} leads to nothing of the host");
+            return Err(Error::new(attempt(mount), reason).asked_by(&mount.origin));
         };
-        self.tree.mount(target.clone(), Mounted { kind, backing });
-        Ok(Some(Placed { mount, source, target, make }))
+        let content = Content::Bind { source, recursive: false, read_only: true, optional: false };
+        self.find_place(Mount { content, ..mount.clone() })
+    }
+
+    /// Leaves an entry of a directory of the host out; one that is not there is fine.
+    pub fn hide(&mut self, hidden: &Hidden) {
+        let Some((path, _)) = self.tree.find(&hidden.path) else { return };
+        let (Some(directory), Some(name)) = (parent(&path), path.file_name()) else { return };
+        let Some(outside) = self.tree.on_host(directory) else { return };
+        let (holder, _) = self.tree.holder(directory);
+        let way = Way::Binds { read_only: false };
+        let point = Point::new(directory, holder, &outside, way, &hidden.origin);
+        self.points.hide(point, name.to_owned());
     }
 
     /// Finds the source of a bind on the host; nothing if it is missing and that is fine.
@@ -158,9 +216,8 @@ impl<'a, 'n> Placer<'a, 'n> {
         mount: &Mount,
         parent: PathBuf,
         rest: PathBuf,
-        kind: Kind,
+        last: Made,
     ) -> Result<Option<Make>> {
-        let kind = if kind == Kind::Directory { Kind::Directory } else { Kind::File };
         let (holder, mounted) = self.tree.holder(&parent);
         let outside = match &mounted.backing {
             Backing::Memory => None,
@@ -179,18 +236,19 @@ impl<'a, 'n> Placer<'a, 'n> {
             }
             Backing::Host { read_only: false, .. } => {
                 let directory = self.tree.on_host(&parent).unwrap_or_default();
-                return Err(in_host_directory(mount, &directory.join(&rest), holder, kind));
+                let missing = directory.join(&rest);
+                return Err(in_host_directory(mount, &missing, holder, last.kind()));
             }
         };
         let point =
             outside.map(|(outside, way)| Point::new(&parent, holder, &outside, way, &mount.origin));
-        self.tree.make(&parent, &rest, kind);
+        self.tree.make(&parent, &rest, last.clone());
         match point {
             Some(point) => {
-                self.points.add(point, &rest, kind);
+                self.points.add(point, &rest, last);
                 Ok(None)
             }
-            None => Ok(Some(Make { parent, rest, kind })),
+            None => Ok(Some(Make { parent, rest, last })),
         }
     }
 }
@@ -204,6 +262,7 @@ fn attempt(mount: &Mount) -> String {
         Content::Directory => format!("make {target}"),
         Content::File { .. } => format!("show a file at {target}"),
         Content::Links { .. } => format!("show links at {target}"),
+        Content::Link { .. } => format!("make the link {target}"),
     }
 }
 

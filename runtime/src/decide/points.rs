@@ -1,10 +1,13 @@
 //! Entries that a read-only directory lacks, and how they come to be seen in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::tree::Made;
 use crate::error::{Error, Result};
 use crate::look::files::{Files, Kind};
 use crate::look::host::Host;
@@ -43,12 +46,14 @@ pub struct Point {
     pub origin: Origin,
     /// What it lacks, by relative path; directories in between are listed too.
     entries: BTreeMap<PathBuf, Entry>,
+    /// What it has and does not show, by name.
+    hidden: BTreeSet<OsString>,
 }
 
 /// Something a directory lacks.
 #[derive(Clone, Debug)]
 struct Entry {
-    kind: Kind,
+    made: Made,
     origin: Origin,
 }
 
@@ -60,14 +65,26 @@ impl Points {
     /// Adds what is missing below `point.directory`.
     ///
     /// A directory that is itself one of the missing entries is no point of its own.
-    pub fn add(&mut self, point: Point, rest: &Path, kind: Kind) {
-        let entry = Entry { kind, origin: point.origin.clone() };
+    pub fn add(&mut self, point: Point, rest: &Path, made: Made) {
+        let entry = Entry { made, origin: point.origin.clone() };
         if let Some((outer, inner)) = self.0.iter_mut().find_map(|outer| outer.holding(&point)) {
-            return outer.add(&inner.join(rest), &entry);
+            return outer.add(&inner.join(rest), entry);
         }
         let mut point = point;
-        point.add(rest, &entry);
+        point.add(rest, entry);
         self.0.push(point);
+    }
+
+    /// Leaves an entry of `point.directory` out.
+    pub fn hide(&mut self, point: Point, name: OsString) {
+        let mut points = self.0.iter_mut();
+        match points.find(|known| known.directory == point.directory) {
+            Some(known) => drop(known.hidden.insert(name)),
+            None => {
+                let hidden = BTreeSet::from([name]);
+                self.0.push(Point { hidden, ..point });
+            }
+        }
     }
 
     /// Orders the directories, outer ones first.
@@ -103,6 +120,7 @@ impl Point {
             way,
             origin: origin.clone(),
             entries: BTreeMap::new(),
+            hidden: BTreeSet::new(),
         }
     }
 
@@ -111,12 +129,12 @@ impl Point {
         self.directory == Path::new("/")
     }
 
-    fn add(&mut self, rest: &Path, entry: &Entry) {
+    fn add(&mut self, rest: &Path, entry: Entry) {
         for directory in rest.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
             let directory = self.entries.entry(directory.to_path_buf());
-            directory.or_insert(Entry { kind: Kind::Directory, origin: entry.origin.clone() });
+            directory.or_insert(Entry { made: Made::Directory, origin: entry.origin.clone() });
         }
-        self.entries.entry(rest.to_path_buf()).or_insert(entry.clone());
+        self.entries.entry(rest.to_path_buf()).or_insert(entry);
     }
 
     /// Itself and the path in it, if another's directory is the same or one of its entries.
@@ -135,11 +153,11 @@ impl Point {
     fn absorb(&mut self, other: &Point) {
         let inner = inner(&other.directory, &self.directory).unwrap_or(Path::new(""));
         for (path, entry) in &other.entries {
-            self.add(&inner.join(path), entry);
+            self.add(&inner.join(path), entry.clone());
         }
     }
 
-    /// The entries the directory has, each with its kind.
+    /// The entries the directory has and shows, each with its kind.
     ///
     /// # Errors
     ///
@@ -152,14 +170,15 @@ impl Point {
         };
         let attempt = || format!("list {}", self.outside.display());
         let listed = listed.map_err(|errno| Error::new(attempt(), errno).asked_by(&self.origin))?;
-        Ok(listed.into_iter().map(|(name, kind)| (PathBuf::from(name), kind)).collect())
+        let shown = listed.into_iter().filter(|(name, _)| !self.hidden.contains(name));
+        Ok(shown.map(|(name, kind)| (PathBuf::from(name), kind)).collect())
     }
 
     /// The steps that lay out what it lacks in the stage.
     pub fn stage(&self, staged: &Path) -> Vec<Step> {
-        let mut steps = vec![make(staged, Kind::Directory, 0o755, &self.origin)];
-        for (path, Entry { kind, origin }) in &self.entries {
-            steps.push(make(&below(staged, path), *kind, mode(*kind), origin));
+        let mut steps = vec![make(staged, &Made::Directory, 0o755, &self.origin)];
+        for (path, Entry { made, origin }) in &self.entries {
+            steps.push(make(&below(staged, path), made, mode(made), origin));
         }
         steps
     }
@@ -179,31 +198,39 @@ impl Point {
         let directory = if is_image { &self.directory } else { &self.outside };
         let directory_mode = files.mode(directory).map_err(fail)?;
         let mut steps = self.stage(staged);
-        steps[0] = make(staged, Kind::Directory, directory_mode | 0o700, &self.origin);
+        steps[0] = make(staged, &Made::Directory, directory_mode | 0o700, &self.origin);
         for (name, kind) in self.present(host, image)? {
-            let path = staged.join(&name);
-            steps.push(match kind {
-                Kind::Link => {
-                    let target = files.link(&directory.join(&name)).map_err(fail)?.into();
-                    Action::Link { path: path.into(), target }.asked_by(&self.origin)
-                }
-                kind => make(&path, kind, mode(kind), &self.origin),
-            });
+            let made = match kind {
+                Kind::Link => Made::Link(files.link(&directory.join(&name)).map_err(fail)?),
+                Kind::Directory => Made::Directory,
+                Kind::File | Kind::Other => Made::File(Vec::new()),
+            };
+            steps.push(make(&below(staged, &name), &made, mode(&made), &self.origin));
         }
         Ok(steps)
     }
 }
 
-fn mode(kind: Kind) -> u32 {
-    if kind == Kind::Directory { 0o755 } else { 0o644 }
+/// The mode of what is made.
+pub fn mode(made: &Made) -> u32 {
+    match made {
+        Made::Directory => 0o755,
+        // Something is mounted on it.
+        Made::File(contents) if contents.is_empty() => 0o644,
+        // Not more writable than the image around it.
+        Made::File(_) | Made::Link(_) => 0o444,
+    }
 }
 
-/// A directory, or an empty file for everything else something is bound on.
-fn make(path: &Path, kind: Kind, mode: u32, origin: &Origin) -> Step {
+/// The step that makes something.
+pub fn make(path: &Path, made: &Made, mode: u32, origin: &Origin) -> Step {
     let path = path.into();
-    let action = match kind {
-        Kind::Directory => Action::Directory { path, mode },
-        _ => Action::File { path, mode, contents: Default::default() },
+    let action = match made {
+        Made::Directory => Action::Directory { path, mode },
+        Made::File(contents) => {
+            Action::File { path, mode, contents: OsString::from_vec(contents.clone()).into() }
+        }
+        Made::Link(target) => Action::Link { path, target: target.into() },
     };
     action.asked_by(origin)
 }

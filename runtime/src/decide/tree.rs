@@ -18,7 +18,29 @@ pub struct Tree<'a> {
     host: &'a Host,
     image: &'a Image,
     mounts: BTreeMap<OsString, Mounted>,
-    made: RefCell<BTreeMap<OsString, Kind>>,
+    made: RefCell<BTreeMap<OsString, Made>>,
+}
+
+/// Something that hrun makes where there is nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// An empty directory.
+    Directory,
+    /// A file, and what is in it; usually nothing, for something to be mounted on.
+    File(Vec<u8>),
+    /// A symbolic link, and what it points to.
+    Link(PathBuf),
+}
+
+impl Made {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Made::Directory => Kind::Directory,
+            Made::File(_) => Kind::File,
+            Made::Link(_) => Kind::Link,
+        }
+    }
 }
 
 /// What is mounted at a path.
@@ -63,13 +85,13 @@ impl<'a> Tree<'a> {
     }
 
     /// Adds what hrun makes: `rest` below `parent`, directories but for the last.
-    pub fn make(&self, parent: &Path, rest: &Path, kind: Kind) {
+    pub fn make(&self, parent: &Path, rest: &Path, last: Made) {
         let mut made = self.made.borrow_mut();
         let path = below(parent, rest);
         for directory in path.ancestors().skip(1).take_while(|path| *path != parent) {
-            made.insert(directory.into(), Kind::Directory);
+            made.insert(directory.into(), Made::Directory);
         }
-        made.insert(path.into(), kind);
+        made.insert(path.into(), last);
     }
 
     /// Where a path leads inside.
@@ -127,13 +149,16 @@ impl Files for Tree<'_> {
         if let Some(mounted) = self.mounts.get(path.as_os_str()) {
             return Ok(Some(mounted.kind));
         }
-        if let Some(kind) = self.made.borrow().get(path.as_os_str()) {
-            return Ok(Some(*kind));
+        if let Some(made) = self.made.borrow().get(path.as_os_str()) {
+            return Ok(Some(made.kind()));
         }
         self.ask(path, |files, path| files.kind(path)).unwrap_or(Ok(None))
     }
 
     fn link(&self, path: &Path) -> Result<PathBuf, Errno> {
+        if let Some(Made::Link(target)) = self.made.borrow().get(path.as_os_str()) {
+            return Ok(target.clone());
+        }
         self.ask(path, |files, path| files.link(path)).unwrap_or(Err(Errno::EINVAL))
     }
 

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::edits::{Content, Edits, Mount, Rank};
+use crate::edits::Edits;
 use crate::error::Result;
 use crate::ids;
 use crate::look::files;
@@ -33,11 +33,11 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
     let gid = ids::group(request, host).inside;
     let passwd = read(image, "/etc/passwd");
     if let Some(file) = merged_passwd(passwd.as_deref(), &user, uid, gid, host) {
-        edits.mounts.push(file_mount("/etc/passwd", file, &origin));
+        edits.replace_file(PathBuf::from("/etc/passwd"), file, &origin);
     }
     let group = read(image, "/etc/group");
     if let Some(file) = merged_group(group.as_deref(), &user, gid, host) {
-        edits.mounts.push(file_mount("/etc/group", file, &origin));
+        edits.replace_file(PathBuf::from("/etc/group"), file, &origin);
     }
 
     for (name, value) in
@@ -146,13 +146,4 @@ fn groups(host: &Host) -> Vec<Group> {
 
 fn read(image: &Image, path: &str) -> Option<Vec<u8>> {
     files::read(&image.files, Path::new(path)).ok()?
-}
-
-fn file_mount(target: &str, contents: Vec<u8>, origin: &Origin) -> Mount {
-    Mount {
-        content: Content::File { contents },
-        target: PathBuf::from(target),
-        origin: origin.clone(),
-        rank: Rank::Injected,
-    }
 }

@@ -6,14 +6,14 @@
 //! dlopen(3), by `ldconfig -p` and by programs that ignore `LD_LIBRARY_PATH`, and win over what the
 //! image may have itself.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
+use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::edits::{Content, Edits, Mount, Rank};
+use crate::edits::{Content, Edits, Meaning, Named, NamedFile};
 use crate::elf::Abi;
 use crate::ldcache::{Cache, OwnEntry, extended, flags_of};
-use crate::look::directory::DirectoryTree;
 use crate::look::files;
 use crate::look::image::Image;
 use crate::origin::Origin;
@@ -38,113 +38,93 @@ const MUSL_DEFAULT: &str = "/lib:/usr/local/lib:/usr/lib";
 
 const CACHE: &str = "/etc/ld.so.cache";
 
-/// Files of the host that get names inside.
-pub struct Shown<'a> {
-    /// The host's files.
-    files: &'a DirectoryTree,
-    /// The directory inside that holds everything.
+/// Asks for everything that injectors gave names to be found inside.
+pub(super) fn finish(request: &Request, image: &Image, edits: &mut Edits) {
+    let named = mem::take(&mut edits.named);
+    if named.libraries.is_empty() && named.programs.is_empty() {
+        return;
+    }
+    let mut shown = Shown { base: base(request), directories: Vec::new(), named: &named };
+    let libraries = shown.links(&named.libraries);
+    let programs = shown.links(&named.programs);
+    shown.mount_directories(edits);
+    if let Some(first) = named.libraries.first() {
+        let directory = shown.base.join("lib");
+        shown.teach(image, &directory, &first.origin, edits);
+        edits.mount(Content::Links { links: libraries }, directory, &first.origin);
+    }
+    if let Some(first) = named.programs.first() {
+        let directory = shown.base.join("bin");
+        let links = Content::Links { links: programs };
+        edits.mount(links, directory.clone(), &first.origin);
+        edits.path.push(directory);
+    }
+}
+
+/// The directory inside that holds everything.
+fn base(request: &Request) -> PathBuf {
+    let is_covered = |base: &&&str| {
+        let mut targets = request.binds.iter().map(|bind| match &bind.value.target {
+            Some(target) => target,
+            None => &bind.value.source,
+        });
+        targets.any(|target| is_in(Path::new(base), target))
+    };
+    PathBuf::from(BASES.iter().find(|base| !is_covered(base)).unwrap_or(&BASES[2]))
+}
+
+/// Named files on their way to be mounts.
+struct Shown<'a> {
     base: PathBuf,
-    /// The host's directories that are shown, each at a number below the base.
-    directories: Vec<PathBuf>,
-    libraries: Vec<(OsString, PathBuf)>,
-    /// Libraries of the image that come before the host's, by soname.
-    preferred: Vec<(OsString, PathBuf)>,
-    programs: Vec<(OsString, PathBuf)>,
-    origin: Origin,
+    /// The host's directories that are shown, each at a number below the base, and who wants it.
+    directories: Vec<(PathBuf, &'a Origin)>,
+    named: &'a Named,
 }
 
 impl<'a> Shown<'a> {
-    /// Starts with nothing.
-    pub fn new(request: &Request, files: &'a DirectoryTree, origin: &Origin) -> Self {
-        let is_covered = |base: &&&str| {
-            let mut targets = request.binds.iter().map(|bind| match &bind.value.target {
-                Some(target) => target,
-                None => &bind.value.source,
-            });
-            targets.any(|target| is_in(Path::new(base), target))
+    /// What each name becomes a link to.
+    fn links(&mut self, files: &'a [NamedFile]) -> Vec<(OsString, PathBuf)> {
+        let link = |file: &'a NamedFile| {
+            let target = match &file.means {
+                Meaning::File(path) => self.inside(path, &file.origin),
+                Meaning::Name(known) => PathBuf::from(known),
+            };
+            (file.name.clone(), target)
         };
-        let free = BASES.iter().find(|base| !is_covered(base)).unwrap_or(&BASES[2]);
-        Shown {
-            files,
-            base: PathBuf::from(free),
-            directories: Vec::new(),
-            libraries: Vec::new(),
-            preferred: Vec::new(),
-            programs: Vec::new(),
-            origin: origin.clone(),
-        }
-    }
-
-    /// Gives a library of the host a name.
-    pub fn library(&mut self, name: &OsStr, path: &Path) {
-        let target = self.inside(path);
-        self.libraries.push((name.to_owned(), target));
-    }
-
-    /// Gives another library that was named another name.
-    pub fn library_link(&mut self, name: &OsStr, known: &OsStr) {
-        if self.libraries.iter().all(|(taken, _)| taken != name) {
-            self.libraries.push((name.to_owned(), PathBuf::from(known)));
-        }
-    }
-
-    /// Puts libraries of the image before the host's of the same names.
-    pub fn prefer(&mut self, libraries: Vec<(OsString, PathBuf)>) {
-        self.preferred = libraries;
-    }
-
-    /// Gives a program of the host a name.
-    pub fn program(&mut self, name: &OsStr, path: &Path) {
-        let target = self.inside(path);
-        self.programs.push((name.to_owned(), target));
+        files.iter().map(link).collect()
     }
 
     /// Where a link leads so that it finds a file of the host.
-    fn inside(&mut self, path: &Path) -> PathBuf {
+    fn inside(&mut self, path: &Path, origin: &'a Origin) -> PathBuf {
         let directory = parent(path).unwrap_or(Path::new("/"));
-        let is_it = |known: &PathBuf| known.as_os_str() == directory.as_os_str();
+        let is_it = |known: &(PathBuf, _)| known.0.as_os_str() == directory.as_os_str();
         let known = self.directories.iter().position(is_it);
         let number = known.unwrap_or_else(|| {
-            self.directories.push(directory.to_path_buf());
+            self.directories.push((directory.to_path_buf(), origin));
             self.directories.len() - 1
         });
         let name = path.file_name().unwrap_or_default();
-        Path::new("..").join(number.to_string()).join(name)
+        below(Path::new(&format!("../{number}")), Path::new(name))
     }
 
-    /// Asks for everything that was named to be found inside.
-    pub fn finish(self, image: &Image, edits: &mut Edits) {
-        for (number, directory) in self.directories.iter().enumerate() {
-            edits.mounts.push(self.mount(
-                Content::Bind {
-                    source: self.files.outside(directory),
-                    recursive: false,
-                    read_only: true,
-                    optional: false,
-                },
-                self.base.join(number.to_string()),
-            ));
-        }
-        let directory = self.base.join("lib");
-        if !self.libraries.is_empty() {
-            self.teach(image, &directory, edits);
-            let links = Content::Links { links: self.libraries.clone() };
-            edits.mounts.push(self.mount(links, directory));
-        }
-        if !self.programs.is_empty() {
-            let directory = self.base.join("bin");
-            let links = Content::Links { links: self.programs.clone() };
-            edits.mounts.push(self.mount(links, directory.clone()));
-            edits.path.push(directory);
+    fn mount_directories(&self, edits: &mut Edits) {
+        for (number, (directory, origin)) in self.directories.iter().enumerate() {
+            let content = Content::Bind {
+                source: directory.clone(),
+                recursive: false,
+                read_only: true,
+                optional: false,
+            };
+            edits.mount(content, self.base.join(number.to_string()), origin);
         }
     }
 
     /// Tells the image's loaders of the directory with the libraries.
-    fn teach(&self, image: &Image, directory: &Path, edits: &mut Edits) {
+    fn teach(&self, image: &Image, directory: &Path, origin: &Origin, edits: &mut Edits) {
         let has_glibc = image.files.holds(Path::new(GLIBC));
         if has_glibc {
             let contents = self.cache(image, directory, edits);
-            edits.mounts.push(self.mount(Content::File { contents }, PathBuf::from(CACHE)));
+            edits.replace_file(PathBuf::from(CACHE), contents, origin);
         }
         if image.files.holds(Path::new(MUSL.0)) {
             let path = files::read(&image.files, Path::new(MUSL.1)).ok().flatten();
@@ -153,14 +133,14 @@ impl<'a> Shown<'a> {
             contents.push(b'\n');
             contents.extend_from_slice(directory.as_os_str().as_bytes());
             contents.push(b'\n');
-            edits.mounts.push(self.mount(Content::File { contents }, PathBuf::from(MUSL.1)));
+            edits.replace_file(PathBuf::from(MUSL.1), contents, origin);
             edits.notes.push(Note::warning(
                 "the image is built on musl, and the GPU libraries on glibc: they can be found, \
                  but most programs cannot load them"
                     .to_owned(),
             ));
         } else if !has_glibc {
-            let preferred = self.preferred.iter().filter_map(|(_, path)| parent(path));
+            let preferred = self.named.preferred.iter().filter_map(|(_, path)| parent(path));
             edits.library_path.extend(preferred.take(1).map(Path::to_path_buf));
             edits.library_path.push(directory.to_path_buf());
         }
@@ -182,8 +162,9 @@ impl<'a> Shown<'a> {
             None => None,
         };
         let Some(flags) = flags_of(Abi::NATIVE, known) else { return Vec::new() };
-        let ours = self.libraries.iter().map(|(name, _)| (name, below(directory, Path::new(name))));
-        let preferred = self.preferred.iter().map(|(name, path)| (name, path.clone()));
+        let libraries = self.named.libraries.iter().map(|library| &library.name);
+        let ours = libraries.map(|name| (name, below(directory, Path::new(name))));
+        let preferred = self.named.preferred.iter().map(|(name, path)| (name, path.clone()));
         let listed: Vec<(&OsString, PathBuf)> = preferred.chain(ours).collect();
         let own: Vec<OwnEntry> = listed
             .iter()
@@ -194,9 +175,5 @@ impl<'a> Shown<'a> {
             })
             .collect();
         extended(known, &own)
-    }
-
-    fn mount(&self, content: Content, target: PathBuf) -> Mount {
-        Mount { content, target, origin: self.origin.clone(), rank: Rank::Injected }
     }
 }

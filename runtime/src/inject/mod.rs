@@ -11,6 +11,7 @@ use crate::look::image::Image;
 use crate::request::Request;
 
 mod amd;
+mod cdi;
 mod devices;
 mod identity;
 mod intel;
@@ -35,6 +36,7 @@ pub const INJECTORS: &[Injector] = &[
     Injector { name: nvidia::NAME, find: nvidia::find },
     Injector { name: amd::NAME, find: amd::find },
     Injector { name: intel::NAME, find: intel::find },
+    Injector { name: cdi::NAME, find: cdi::find },
 ];
 
 /// Asks all injectors.
@@ -47,5 +49,6 @@ pub fn find_all(request: &Request, host: &Host, image: &Image) -> Result<Edits> 
     for injector in INJECTORS {
         edits.merge((injector.find)(request, host, image)?);
     }
+    loader::finish(request, image, &mut edits);
     Ok(edits)
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::sys::stat::{major, minor, stat};
 use nix::unistd::{AccessFlags, access};
 
 use super::directory::{DirectoryTree, errno};
@@ -114,6 +115,13 @@ impl Host {
     /// Nothing is opened: opening a GPU's node starts the GPU.
     pub fn can_use(&self, path: &Path) -> bool {
         access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok()
+    }
+
+    /// The major and minor number of a node.
+    pub fn device_numbers(&self, path: &Path) -> Option<(u32, u32)> {
+        let status = stat(&self.files.outside(path)).ok()?;
+        let number = |number: u64| u32::try_from(number).ok();
+        Some((number(major(status.st_rdev))?, number(minor(status.st_rdev))?))
     }
 
     /// The file system of a directory.

@@ -164,6 +164,43 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::Gpus,
+        long: "gpus",
+        takes: Takes::Value("LIST"),
+        section: Section::Devices,
+        help: "Shows only these NVIDIA GPUs: all, none, or numbers, UUIDs, bus addresses",
+        manual: "Implies --nv. Numbers count the GPUs that open for this job, in the order of their \
+                 bus addresses, as nvidia-smi does. MIG devices are named by UUID. The other GPUs are \
+                 not seen, and CUDA_VISIBLE_DEVICES is changed to mean what it meant before, among \
+                 those that are left. NVIDIA_VISIBLE_DEVICES in the environment hrun is started in \
+                 does the same where this option is not given.",
+        ..FLAG
+    },
+    Row {
+        name: Name::Device,
+        long: "device",
+        takes: Takes::Value("VENDOR/CLASS=NAME|NODE"),
+        times: Times::Many,
+        section: Section::Devices,
+        help: "Shows a device that is described on the host (CDI), or a node of /dev",
+        manual: "Descriptions are JSON and YAML files of the Container Device Interface in /etc/cdi \
+                 and /var/run/cdi, as nvidia-ctk, AMD's and Intel's tools write them. Libraries, files \
+                 and variables are shown as the description says; hooks are not run, but what those of \
+                 NVIDIA do is done. Other devices of the same kind are hidden. Several may stand in one \
+                 value, separated by commas.",
+        ..FLAG
+    },
+    Row {
+        name: Name::CdiDir,
+        long: "cdi-dir",
+        takes: Takes::Value("DIR"),
+        times: Times::Many,
+        section: Section::Devices,
+        help: "Reads descriptions of devices from DIR too; the last DIR has the say",
+        manual: "",
+        ..FLAG
+    },
+    Row {
         name: Name::DriverRoot,
         long: "driver-root",
         takes: Takes::Value("DIR"),

@@ -8,6 +8,7 @@ mod parse;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use crate::cdi::QualifiedName;
 use crate::error::{Error, Result};
 use crate::look::kernel::Feature;
 use crate::options::{self, Name};
@@ -88,6 +89,20 @@ pub enum EnvEdit {
     Unset(OsString),
 }
 
+/// A device asked for by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// One that is described on the host, by its name in the Container Device Interface.
+    Described(QualifiedName),
+    /// A node.
+    Node {
+        /// Its path on the host.
+        source: PathBuf,
+        /// Its path inside.
+        target: PathBuf,
+    },
+}
+
 /// How much a kind of device is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -149,6 +164,12 @@ pub struct Request {
     pub amd: Option<Asked<Wanted>>,
     /// Show Intel GPUs.
     pub intel: Option<Asked<Wanted>>,
+    /// A list of NVIDIA GPUs; the others are hidden.
+    pub gpus: Option<Asked<OsString>>,
+    /// Devices, in the order in which they were asked for.
+    pub devices: Vec<Asked<Device>>,
+    /// More directories of descriptions of devices; the last one has the say.
+    pub cdi_directories: Vec<PathBuf>,
     /// The tree that stands for the host's root when GPU drivers are looked for.
     pub driver_root: Option<PathBuf>,
     /// Changes of the environment, in order.
@@ -248,6 +269,14 @@ impl Merge {
             Name::Nv => request.nvidia = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Rocm => request.amd = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Intel => request.intel = wanted(&setting.given, &origin).map_err(refuse)?,
+            Name::Gpus => request.gpus = Some(asked(value.to_owned(), &origin)),
+            Name::Device => {
+                let devices = parse::devices(value).map_err(refuse)?;
+                request.devices.extend(devices.into_iter().map(|device| asked(device, &origin)));
+            }
+            Name::CdiDir => {
+                request.cdi_directories.push(parse::absolute(value).map_err(refuse)?);
+            }
             Name::DriverRoot => {
                 request.driver_root = Some(parse::absolute(value).map_err(refuse)?);
             }

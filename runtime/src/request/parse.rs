@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use super::{Bind, EnvEdit, Format, Given, Wanted};
+use super::{Bind, Device, EnvEdit, Format, Given, Wanted};
+use crate::cdi::QualifiedName;
 use crate::look::kernel::Feature;
 
 /// The error says what is wrong with the value.
@@ -73,6 +74,37 @@ fn apply_bind_option(bind: &mut Bind, option: &[u8]) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Reads names of devices, or paths of nodes: `NODE[:NODE_INSIDE[:rwm]]`.
+pub(super) fn devices(value: &OsStr) -> Parsed<Vec<Device>> {
+    let pieces = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let devices: Parsed<Vec<Device>> =
+        pieces.filter(|piece| !piece.is_empty()).map(device).collect();
+    match devices {
+        Ok(devices) if devices.is_empty() => Err("it names no device".to_owned()),
+        devices => devices,
+    }
+}
+
+fn device(piece: &[u8]) -> Parsed<Device> {
+    if !piece.starts_with(b"/") {
+        let name = String::from_utf8_lossy(piece);
+        return QualifiedName::parse(&name).map(Device::Described);
+    }
+    let fields: Vec<&[u8]> = piece.split(|byte| *byte == b':').collect();
+    let is_access = |field: &[u8]| !field.is_empty() && field.iter().all(|b| b"rwm".contains(b));
+    let (source, target) = match fields.as_slice() {
+        [source] => (source, source),
+        [source, access] if is_access(access) => (source, source),
+        [source, target] => (source, target),
+        [source, target, access] if is_access(access) => (source, target),
+        _ => {
+            let written = String::from_utf8_lossy(piece);
+            return Err(format!("'{written}' is not NODE[:NODE_INSIDE[:rwm]]"));
+        }
+    };
+    Ok(Device::Node { source: path(source), target: bind_target(target)? })
 }
 
 /// Reads `type=bind,src=SRC,dst=DST[,OPT..]`.

@@ -12,7 +12,7 @@ use crate::look::files::{self, Files, Kind};
 use crate::look::image::Image;
 
 /// Where the packages `cuda-compat-*` put it.
-const DIRECTORY: &str = "/usr/local/cuda/compat";
+pub const DIRECTORY: &str = "/usr/local/cuda/compat";
 
 /// The libraries of a newer driver: sonames and their files inside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,9 +32,8 @@ struct CompatNote {
 }
 
 /// Finds the libraries an image brings, if they are to be used with a driver of the host.
-pub fn find(image: &Image, host_version: &str) -> Option<Compat> {
-    let Ok(Some((directory, Kind::Directory))) = files::find(&image.files, Path::new(DIRECTORY))
-    else {
+pub fn find(image: &Image, directory: &Path, host_version: &str) -> Option<Compat> {
+    let Ok(Some((directory, Kind::Directory))) = files::find(&image.files, directory) else {
         return None;
     };
     let names = image.files.list(&directory).ok()?;

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use self::driver::{Driver, Library, Missing};
 use super::devices::{self, Lack};
-use super::loader::Shown;
-use crate::edits::Edits;
+use crate::cdi::CdiEdits;
+use crate::edits::{Edits, Named};
 use crate::error::Result;
 use crate::look::directory::DirectoryTree;
 use crate::look::files::Files;
@@ -40,17 +40,8 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
     let files = host.driver_files(request.driver_root.as_deref());
     match driver::find(&files) {
         Ok(driver) => {
-            let mut shown = Shown::new(request, &files, &origin);
-            name_everything(&driver, &mut shown);
-            if let Some(compat) = compat::find(image, &driver.version) {
-                edits.notes.push(Note::info(format!(
-                    "programs use the image's own driver libraries of version {}, newer than the \
-                     host's {} (CUDA forward compatibility)",
-                    compat.version, driver.version
-                )));
-                shown.prefer(compat.libraries);
-            }
-            shown.finish(image, &mut edits);
+            name_everything(&driver, &files, &mut edits.named, &origin);
+            prefer_compat(image, Path::new(compat::DIRECTORY), &driver.version, &mut edits);
             if request.driver_root.is_some() {
                 let is_node = |name: &[u8]| name.starts_with(b"nvidia");
                 devices::show_nodes(&files, host, &is_node, &mut edits, &origin);
@@ -69,25 +60,45 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
 }
 
 /// Gives every library the names it is asked for by.
-fn name_everything(driver: &Driver, shown: &mut Shown) {
+fn name_everything(driver: &Driver, files: &DirectoryTree, named: &mut Named, origin: &Origin) {
     for Library { path, name, soname, linker_name, .. } in &driver.libraries {
-        shown.library(name, path);
-        shown.library_link(soname, name);
+        named.library(name, &files.outside(path), origin);
+        named.library_link(soname, name, origin);
         // Many programs ask for the bare name; some packages of the driver lack it.
         let bare = linker_name
             .as_deref()
             .or((soname == "libcuda.so.1").then_some(OsStr::new("libcuda.so")));
         if let Some(bare) = bare {
-            shown.library_link(bare, soname);
+            named.library_link(bare, soname, origin);
         }
         if soname == "libGLX_nvidia.so.0" {
             // What libGL falls back to for a display of another machine (GLVND).
-            shown.library_link(OsStr::new("libGLX_indirect.so.0"), name);
+            named.library_link(OsStr::new("libGLX_indirect.so.0"), name, origin);
         }
     }
     for (name, path) in &driver.programs {
-        shown.program(name, path);
+        named.program(name, &files.outside(path), origin);
     }
+}
+
+/// Does what the hooks in NVIDIA's descriptions of devices would do.
+pub(super) fn carry_out(wanted: &CdiEdits, image: &Image, edits: &mut Edits) {
+    if let Some(hook) = &wanted.cuda_compat {
+        let version = hook.host_driver_version.as_deref().unwrap_or_default();
+        let directory = hook.container_root.as_deref().unwrap_or(Path::new(compat::DIRECTORY));
+        prefer_compat(image, directory, version, edits);
+    }
+}
+
+/// Puts the libraries of a newer driver that the image brings before the host's.
+fn prefer_compat(image: &Image, directory: &Path, host_version: &str, edits: &mut Edits) {
+    let Some(compat) = compat::find(image, directory, host_version) else { return };
+    edits.notes.push(Note::info(format!(
+        "programs use the image's own driver libraries of version {}, newer than the host's \
+         {host_version} (CUDA forward compatibility)",
+        compat.version
+    )));
+    edits.named.preferred = compat.libraries;
 }
 
 /// Says why programs will find the driver and no device.
