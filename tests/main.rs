@@ -15,6 +15,7 @@ mod callers;
 mod cluster_guide;
 mod configuration;
 mod descriptors;
+mod devices;
 mod doctor;
 mod drivers;
 mod environment;

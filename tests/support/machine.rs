@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -28,6 +28,51 @@ pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         thread.join()
     });
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Runs `work` on this machine with the driver, the GPUs and the files of a tree of
+/// `tests/drivers.sh`, as if it had been installed here.
+///
+/// Only for root. Of the kernel, `/proc/driver` is the tree's, and `/sys` stays this machine's.
+pub fn with_gpus<T: Send>(tree: &Path, work: impl FnOnce() -> T + Send) -> T {
+    with_own_mounts(|| {
+        add_nodes(&tree.join("dev"));
+        show(&tree.join("proc/driver"), Path::new("/proc/driver"));
+        for directory in ["usr/lib", "usr/bin", "usr/share", "etc", "run"] {
+            let place = Path::new("/").join(directory);
+            let own = tree.join(directory);
+            if own.is_dir() {
+                let layers = format!("lowerdir={}:{}", own.display(), place.display());
+                let flags = MsFlags::MS_RDONLY;
+                mount(Some("driver"), &place, Some("overlay"), flags, Some(layers.as_str()))
+                    .unwrap();
+            }
+        }
+        work()
+    })
+}
+
+/// Makes `/dev` a copy of itself with more nodes.
+fn add_nodes(nodes: &Path) {
+    let copy = Path::new("/media");
+    cover(copy, "size=1m");
+    for entry in fs::read_dir("/dev").unwrap().map(Result::unwrap) {
+        let place = copy.join(entry.file_name());
+        let kind = entry.file_type().unwrap();
+        if kind.is_symlink() {
+            symlink(fs::read_link(entry.path()).unwrap(), place).unwrap();
+            continue;
+        }
+        match kind.is_dir() {
+            true => fs::create_dir(&place).unwrap(),
+            false => drop(fs::File::create(&place).unwrap()),
+        }
+        show(&entry.path(), &place);
+    }
+    let copied = Command::new("cp").arg("-a").arg(nodes.join(".")).arg(copy).status().unwrap();
+    assert!(copied.success());
+    fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).unwrap();
+    show(copy, Path::new("/dev"));
 }
 
 /// Where version 1 of control groups has its devices controller.

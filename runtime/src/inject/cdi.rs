@@ -183,11 +183,9 @@ fn name_libraries(wanted: &CdiEdits, host: &Host, edits: &mut Edits, origin: &Or
     for mount in wanted.mounts.iter().filter(|mount| is_known(&mount.container_path)) {
         let MountContent::Bind { host_path, .. } = &mount.content else { continue };
         let Some(soname) = soname(host_path, host) else { continue };
-        let name = mount.container_path.file_name().unwrap_or_default();
-        let outside = host.files.outside(host_path);
-        edits.named.library(name, &outside, origin);
-        edits.named.library_link(&soname, name, origin);
+        edits.named.library(&soname, &host.files.outside(host_path), origin);
     }
+    // What linkers call them: libcuda.so, a link to libcuda.so.1.
     for link in wanted.links.iter().filter(|link| is_known(&link.path)) {
         let name = link.path.file_name().unwrap_or_default();
         let target = link.target.file_name().unwrap_or_default();

@@ -48,7 +48,8 @@ const DIRECTORIES: [&str; 9] = [
 const SIGNPOSTS: [&str; 3] = ["libcuda.so", "libnvidia-ml.so", "libGLX_nvidia.so"];
 
 /// Libraries of the driver that count versions of their own.
-const OWN_VERSIONS: [&str; 6] = [
+const OWN_VERSIONS: [&str; 7] = [
+    "libnvidia-api.so.1",
     "libnvidia-egl-gbm.so.",
     "libnvidia-egl-wayland.so.",
     "libnvidia-egl-wayland2.so.",

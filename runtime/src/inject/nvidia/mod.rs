@@ -59,11 +59,10 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
     Ok(edits)
 }
 
-/// Gives every library the names it is asked for by.
+/// Gives every library the names it is asked for by: those that ldconfig(8) would list.
 fn name_everything(driver: &Driver, files: &DirectoryTree, named: &mut Named, origin: &Origin) {
-    for Library { path, name, soname, linker_name, .. } in &driver.libraries {
-        named.library(name, &files.outside(path), origin);
-        named.library_link(soname, name, origin);
+    for Library { path, soname, linker_name, .. } in &driver.libraries {
+        named.library(soname, &files.outside(path), origin);
         // Many programs ask for the bare name; some packages of the driver lack it.
         let bare = linker_name
             .as_deref()
@@ -73,7 +72,7 @@ fn name_everything(driver: &Driver, files: &DirectoryTree, named: &mut Named, or
         }
         if soname == "libGLX_nvidia.so.0" {
             // What libGL falls back to for a display of another machine (GLVND).
-            named.library_link(OsStr::new("libGLX_indirect.so.0"), name, origin);
+            named.library_link(OsStr::new("libGLX_indirect.so.0"), soname, origin);
         }
     }
     for (name, path) in &driver.programs {
