@@ -164,6 +164,26 @@ fn what_is_left_of_another_driver_in_the_image_does_not_matter() {
     let tree = driver("h100");
     assert_eq!(ask(Client::Nvml, "leftovers", &tree, &[]).lines()[0], VERSION);
     assert_eq!(ask(Client::Cuda, "leftovers", &tree, &[]).lines()[0], "13000");
+    // Even where programs know the files by their paths.
+    let script = format!(
+        "python3 -c 'import ctypes; ctypes.CDLL(\"/{MULTIARCH}/libcuda.so.1\").cuInit(0)' && \
+         cmp /{MULTIARCH}/libnvidia-ml.so.470.00.00 /run/hrun/lib/libnvidia-ml.so.1 && echo same"
+    );
+    assert_eq!(shell(&real("leftovers"), &nv(&tree), &script).ok(), "same\n");
+}
+
+#[test]
+fn the_directories_an_image_names_for_its_loader_hold_no_other_driver() {
+    let image = Image::tiny();
+    image.file("ch/environment", "LD_LIBRARY_PATH=/opt/none:/opt/stubs\n");
+    image.file("opt/stubs/libcuda.so.1", "");
+    image.file("opt/stubs/libother.so.1", "");
+    let options = nv(&driver("h100"));
+    let script = "cd /opt/stubs; cmp libcuda.so.1 /run/hrun/lib/libcuda.so.1; wc -c libother.so.1; \
+                  : > libcuda.so.1";
+    let seen = shell(image.path(), &options, script);
+    assert_eq!(seen.stdout, "0 libother.so.1\n");
+    assert!(seen.stderr.contains("Read-only file system"), "{}", seen.stderr);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::leftovers;
 use crate::edits::{Content, Edits, Meaning, Named, NamedFile};
 use crate::elf::Abi;
 use crate::ldcache::{Cache, OwnEntry, extended, flags_of};
@@ -140,13 +141,14 @@ impl<'a> Shown<'a> {
                     .to_owned(),
             ));
         } else if !has_glibc {
+            leftovers::cover(image, None, self.named, edits);
             let preferred = self.named.preferred.iter().filter_map(|(_, path)| parent(path));
             edits.library_path.extend(preferred.take(1).map(Path::to_path_buf));
             edits.library_path.push(directory.to_path_buf());
         }
     }
 
-    /// The image's cache with the libraries in front.
+    /// The image's cache with the libraries in front; what the image has of their names is covered.
     fn cache(&self, image: &Image, directory: &Path, edits: &mut Edits) -> Vec<u8> {
         let bytes = files::read(&image.files, Path::new(CACHE)).ok().flatten();
         let parsed = bytes.as_deref().map(Cache::parse);
@@ -161,6 +163,7 @@ impl<'a> Shown<'a> {
             }
             None => None,
         };
+        leftovers::cover(image, known, self.named, edits);
         let Some(flags) = flags_of(Abi::NATIVE, known) else { return Vec::new() };
         let libraries = self.named.libraries.iter().map(|library| &library.name);
         let ours = libraries.map(|name| (name, below(directory, Path::new(name))));

@@ -15,6 +15,7 @@ mod cdi;
 mod devices;
 mod identity;
 mod intel;
+mod leftovers;
 mod loader;
 mod network;
 mod nvidia;

@@ -178,6 +178,13 @@ impl<'a> Cache<'a> {
         &self.entries
     }
 
+    /// The entries of a name, found as the loader does it: in a cache whose order is wrong, not all.
+    pub fn find(&self, name: &[u8]) -> &[Entry<'a>] {
+        let start = self.entries.partition_point(|entry| compare(entry.name, name).is_gt());
+        let end = self.entries.partition_point(|entry| compare(entry.name, name).is_ge());
+        self.entries.get(start..end).unwrap_or_default()
+    }
+
     /// The name of the `glibc-hwcaps` subdirectory an entry is for.
     pub fn hwcap_name(&self, entry: &Entry) -> Option<&'a [u8]> {
         let index = usize::try_from(entry.hwcap & u64::from(u32::MAX)).ok()?;
@@ -331,8 +338,7 @@ pub fn flags_of(abi: Abi, image: Option<&Cache>) -> Option<i32> {
         (*class, *machine) == (abi.class, abi.machine)
     };
     let (_, _, variants) = FLAGS.iter().find(known)?;
-    let entries = image.map(Cache::entries).unwrap_or_default();
-    let libc = entries.iter().filter(|entry| entry.name == b"libc.so.6");
-    let own = libc.map(|entry| entry.flags).find(|flags| variants.contains(flags));
+    let libc = image.map(|image| image.find(b"libc.so.6")).unwrap_or_default();
+    let own = libc.iter().map(|entry| entry.flags).find(|flags| variants.contains(flags));
     own.or_else(|| variants.first().copied())
 }

@@ -1,0 +1,183 @@
+//! The driver's files besides libraries: what loaders of graphics and OpenCL read, sockets of
+//! daemons, firmware.
+//!
+//! The names are those NVIDIA's container toolkit shows. Files of an image that has them win:
+//! they name the same libraries.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::capability::{Capabilities, Capability};
+use super::driver::{Driver, LIBRARY_DIRECTORIES};
+use crate::edits::{Content, Edits};
+use crate::look::directory::DirectoryTree;
+use crate::look::files::{self, Files, Kind};
+use crate::look::host::Host;
+use crate::look::image::Image;
+use crate::look::kernel::Kernel;
+use crate::origin::Origin;
+use crate::paths::below;
+
+/// Files of `/usr/share` that EGL reads; hosts have them there, in `/usr/local/share` or in `/etc`.
+const EGL: [&str; 6] = [
+    "glvnd/egl_vendor.d/10_nvidia.json",
+    "egl/egl_external_platform.d/09_nvidia_wayland2.json",
+    "egl/egl_external_platform.d/10_nvidia_wayland.json",
+    "egl/egl_external_platform.d/15_nvidia_gbm.json",
+    "egl/egl_external_platform.d/20_nvidia_xcb.json",
+    "egl/egl_external_platform.d/20_nvidia_xlib.json",
+];
+
+/// Files of `/etc` that Vulkan reads; hosts have them there or in `/usr/share`.
+const VULKAN: [&str; 5] = [
+    "vulkan/icd.d/nvidia_icd.json",
+    "vulkan/icd.d/nvidia_icd.x86_64.json",
+    "vulkan/icd.d/nvidia_icd.aarch64.json",
+    "vulkan/icd.d/nvidia_layers.json",
+    "vulkan/implicit_layer.d/nvidia_layers.json",
+];
+
+const OPENCL: &str = "OpenCL/vendors/nvidia.icd";
+
+/// What OptiX has learnt, tens of megabytes of it.
+const OPTIX: &str = "/usr/share/nvidia/nvoptix.bin";
+
+/// No file that is copied is larger; those above have a few hundred bytes.
+const COPIED: usize = 64 << 10;
+
+/// Where daemons of the driver listen.
+const SOCKETS: [&str; 2] = ["/run/nvidia-persistenced/socket", "/run/nvidia-fabricmanager/socket"];
+
+/// Where the driver's files are, and where they are to be seen.
+pub(super) struct Shown<'a> {
+    pub(super) driver: &'a Driver,
+    pub(super) files: &'a DirectoryTree,
+    pub(super) host: &'a Host,
+    pub(super) image: &'a Image,
+    pub(super) wanted: &'a Capabilities,
+    /// The directory of the libraries' names, inside.
+    pub(super) libraries: &'a Path,
+    pub(super) origin: &'a Origin,
+}
+
+impl Shown<'_> {
+    /// Asks for all of them that the host has.
+    pub(super) fn show(&self, edits: &mut Edits) {
+        if self.wanted.has(Capability::Graphics) {
+            for name in EGL {
+                self.copy("/usr/share", name, &["/etc", "/usr/local/share", "/usr/share"], edits);
+            }
+            for name in VULKAN {
+                self.copy("/etc", name, &["/etc", "/usr/local/share", "/usr/share"], edits);
+            }
+            self.bind_read_only(Path::new(OPTIX), edits);
+            self.show_gbm(edits);
+        }
+        if self.wanted.has(Capability::Compute) {
+            self.copy("/etc", OPENCL, &["/etc", "/usr/share"], edits);
+            self.show_mps(edits);
+            self.show_direct_storage(edits);
+        }
+        if self.wanted.has(Capability::Utility) {
+            for socket in SOCKETS.map(Path::new) {
+                if let Some((source, Kind::Other)) = self.find(socket) {
+                    edits.bind(self.files.outside(&source), socket.to_path_buf(), self.origin);
+                }
+            }
+        }
+        self.show_firmware(edits);
+    }
+
+    /// Shows a copy of a small file where the image has none.
+    fn copy(&self, directory: &str, name: &str, places: &[&str], edits: &mut Edits) {
+        let found = places.iter().find_map(|place| self.find(&Path::new(place).join(name)));
+        let Some((path, Kind::File)) = found else { return };
+        if let Ok(contents) = self.files.read(&path)
+            && contents.len() <= COPIED
+        {
+            edits.add_file(Path::new(directory).join(name), contents, self.origin);
+        }
+    }
+
+    /// Mesa's libgbm looks for a driver's part in its own directory only.
+    fn show_gbm(&self, edits: &mut Edits) {
+        const PART: &str = "gbm/nvidia-drm_gbm.so";
+        let has = |directory: &&PathBuf| self.find(&directory.join(PART)).is_some();
+        if !self.driver.directories.iter().any(|directory| has(&directory)) {
+            return;
+        }
+        let is_there = |path: PathBuf| matches!(self.image.files.kind(&path), Ok(Some(_)));
+        let has_loader = |directory: &&&str| is_there(Path::new(directory).join("libgbm.so.1"));
+        if let Some(directory) = LIBRARY_DIRECTORIES.iter().find(has_loader) {
+            let target = self.libraries.join("libnvidia-allocator.so.1");
+            edits.link(Path::new(directory).join(PART), target, self.origin);
+        }
+    }
+
+    /// The multi-process service shares a GPU between processes that meet in a directory.
+    fn show_mps(&self, edits: &mut Edits) {
+        let variable = self.host.path_variable("CUDA_MPS_PIPE_DIRECTORY");
+        let directory = variable.unwrap_or_else(|| PathBuf::from("/tmp/nvidia-mps"));
+        if let Ok(Some((path, Kind::Directory))) = self.host.find(&directory) {
+            edits.bind(self.host.files.outside(&path), directory, self.origin);
+        }
+    }
+
+    /// GPUDirect Storage asks udev what a disk is, and has a file of settings.
+    fn show_direct_storage(&self, edits: &mut Edits) {
+        if matches!(self.find(Path::new("/dev/nvidia-fs0")), Some((_, Kind::Other))) {
+            self.bind_read_only(Path::new("/etc/cufile.json"), edits);
+            self.bind_read_only(Path::new("/run/udev"), edits);
+        }
+    }
+
+    /// Kernels before 5.7 look for firmware where the process that uses a GPU first has its root
+    /// (commit 901cff7cb961); later ones do not need it inside.
+    fn show_firmware(&self, edits: &mut Edits) {
+        let release = self.host.read("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let release = String::from_utf8_lossy(&release);
+        if !Kernel::fake(release.trim()).is_at_least(5, 7) {
+            let directory = Path::new("/lib/firmware/nvidia").join(&self.driver.version);
+            self.bind_read_only(&directory, edits);
+        }
+    }
+
+    fn bind_read_only(&self, path: &Path, edits: &mut Edits) {
+        let Some((source, _)) = self.find(path) else { return };
+        let source = self.files.outside(&source);
+        let content = Content::Bind { source, recursive: true, read_only: true, optional: true };
+        edits.mount(content, path.to_path_buf(), self.origin);
+    }
+
+    fn find(&self, path: &Path) -> Option<(PathBuf, Kind)> {
+        files::find(self.files, path).ok().flatten()
+    }
+}
+
+/// The profile by which EGL sees only some of the GPUs: a mask of their minor numbers.
+pub(super) fn application_profile(minors: &[u32]) -> (PathBuf, Vec<u8>) {
+    const DIRECTORY: &str = "/etc/nvidia/nvidia-application-profiles-rc.d";
+    let mask = minors.iter().filter(|minor| **minor < 64).fold(0u64, |mask, n| mask | 1 << n);
+    let profile = serde_json::json!({
+        "profiles": [{
+            "name": "_container_",
+            "settings": ["EGLVisibleDGPUDevices", mask],
+        }],
+        "rules": [{ "pattern": [], "profile": "_container_" }],
+    });
+    let path = below(Path::new(DIRECTORY), Path::new(OsStr::new("10-container.conf")));
+    (path, profile.to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::application_profile;
+
+    #[test]
+    fn a_profile_names_the_gpus_by_a_mask() {
+        let (path, contents) = application_profile(&[0, 3, 64]);
+        assert!(path.ends_with("nvidia-application-profiles-rc.d/10-container.conf"));
+        let text = String::from_utf8(contents).unwrap();
+        assert!(text.contains(r#"["EGLVisibleDGPUDevices",9]"#), "{text}");
+    }
+}
