@@ -6,7 +6,13 @@
 
 mod compat;
 mod driver;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod gpus;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod mig;
 mod symbols;
+#[cfg(test)]
+mod tree;
 
 use std::ffi::OsStr;
 use std::path::Path;
