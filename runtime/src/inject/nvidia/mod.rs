@@ -10,9 +10,13 @@ mod driver;
 mod gpus;
 #[allow(dead_code, reason = "nothing asks yet")]
 mod mig;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod selection;
 mod symbols;
 #[cfg(test)]
 mod tree;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod visible;
 
 use std::ffi::OsStr;
 use std::path::Path;
