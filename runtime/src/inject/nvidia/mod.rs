@@ -11,6 +11,8 @@ mod gpus;
 #[allow(dead_code, reason = "nothing asks yet")]
 mod mig;
 #[allow(dead_code, reason = "nothing asks yet")]
+mod require;
+#[allow(dead_code, reason = "nothing asks yet")]
 mod selection;
 mod symbols;
 #[cfg(test)]
