@@ -10,7 +10,7 @@ use std::fmt;
 use crate::plan::Note;
 
 /// What a driver's branch supports (CUDA release notes); branches between two rows support what
-/// the lower one does.
+/// the lower one does. Those before the first count as one that every newer CUDA refuses.
 const CUDA: [(u64, [u64; 2]); 29] = [
     (0, [8, 0]),
     (384, [9, 0]),
@@ -138,7 +138,7 @@ fn requirements(variables: &[(&[u8], &[u8])]) -> Vec<String> {
     required.chain(of_old_image(variables)).collect()
 }
 
-/// Images of before 2017 say only which CUDA is in them.
+/// Old images say only which CUDA is in them.
 fn of_old_image(variables: &[(&[u8], &[u8])]) -> Option<String> {
     if value(variables, b"NVIDIA_REQUIRE_CUDA").is_some() {
         return None;
