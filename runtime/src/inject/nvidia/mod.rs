@@ -4,9 +4,23 @@
 //! group the job runs in decides which of them open. Which of these a program uses is said by
 //! `CUDA_VISIBLE_DEVICES`, which passes byte for byte: its numbers count the devices that open.
 
+#[allow(dead_code, reason = "nothing asks yet")]
+mod capability;
 mod compat;
 mod driver;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod gpus;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod mig;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod require;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod selection;
 mod symbols;
+#[cfg(test)]
+mod tree;
+#[allow(dead_code, reason = "nothing asks yet")]
+mod visible;
 
 use std::ffi::OsStr;
 use std::path::Path;
