@@ -170,7 +170,14 @@ impl Point {
         };
         let attempt = || format!("list {}", self.outside.display());
         let listed = listed.map_err(|errno| Error::new(attempt(), errno).asked_by(&self.origin))?;
-        let shown = listed.into_iter().filter(|(name, _)| !self.hidden.contains(name));
+        // Of the hundred nodes a machine has, most are nobody's business but root's.
+        let is_closed = |name: &OsString, kind: Kind| {
+            let is_device = kind == Kind::Other && self.way == Way::Binds { read_only: false };
+            is_device && host.is_closed(&below(&self.outside, Path::new(name)))
+        };
+        let shown = listed
+            .into_iter()
+            .filter(|(name, kind)| !self.hidden.contains(name) && !is_closed(name, *kind));
         Ok(shown.map(|(name, kind)| (PathBuf::from(name), kind)).collect())
     }
 

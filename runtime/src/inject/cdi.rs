@@ -99,7 +99,7 @@ fn show_described(
         edits.set(&name.to_string_lossy(), value, &origin);
     }
     name_libraries(&wanted, host, edits, &origin);
-    nvidia::carry_out(&wanted, image, edits);
+    nvidia::carry_out(&wanted, host, image, edits, &origin);
     edits.notes.extend(missing_groups(&wanted.gids, host));
     edits.notes.extend(wanted.notes);
     Ok(())

@@ -1,5 +1,6 @@
 //! What all kinds of GPUs have in common: nodes, variables that choose, hosts that have none.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::edits::Edits;
@@ -9,7 +10,7 @@ use crate::look::files::{Files, Kind};
 use crate::look::host::Host;
 use crate::origin::Origin;
 use crate::plan::Note;
-use crate::request::{Asked, Wanted};
+use crate::request::{Asked, EnvEdit, Request, Wanted};
 
 /// By these a job is known that was given GPUs (slurm.conf(5), gres.conf(5)).
 const GRANTS: [&str; 3] = ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"];
@@ -44,10 +45,33 @@ pub(super) fn show_nodes(
     }
 }
 
+/// The host's value of a variable, set to nothing or not.
+pub(super) fn raw_variable<'a>(host: &'a Host, name: &str) -> Option<&'a OsStr> {
+    let mut found = host.variables.iter().filter(|(key, _)| key == name);
+    found.next().map(|(_, value)| value.as_os_str())
+}
+
+/// The value that the user gave a variable, by option or in the environment hrun was started in,
+/// and how; what an image says of it is not asked for.
+pub(super) fn asked_variable(
+    name: &str,
+    request: &Request,
+    host: &Host,
+) -> Option<(OsString, Origin)> {
+    let options = request.env.iter().rev();
+    let mut assigned = options.filter_map(|asked| match &asked.value {
+        EnvEdit::Assign { name: own, value, .. } if own == name => {
+            Some((value.clone(), asked.origin.clone()))
+        }
+        _ => None,
+    });
+    assigned.next().or_else(|| Some((host.variable(name)?.to_owned(), Origin::Host)))
+}
+
 /// Passes on the variables by which launchers choose devices; an image has no say in them.
 pub(super) fn pass_choices(names: &[&str], host: &Host, edits: &mut Edits) {
     for name in names {
-        if let Some((_, value)) = host.variables.iter().find(|(key, _)| key == name) {
+        if let Some(value) = raw_variable(host, name) {
             edits.set(name, value, &Origin::Host);
         }
     }

@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::loader::LIBRARY_DIRECTORIES;
 use crate::edits::{Content, Edits, Meaning, Named, NamedFile};
 use crate::ldcache::Cache;
 use crate::look::files::{self, Files, Kind};
@@ -17,12 +18,6 @@ use crate::paths::{below, parent};
 
 /// An image that has anything of a driver has one of these.
 const SIGNPOSTS: [&str; 2] = ["libcuda.so.1", "libnvidia-ml.so.1"];
-
-/// Where distributions have their libraries.
-#[cfg(target_arch = "x86_64")]
-const STANDARD: [&str; 2] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64"];
-#[cfg(not(target_arch = "x86_64"))]
-const STANDARD: [&str; 2] = ["/usr/lib/aarch64-linux-gnu", "/usr/lib64"];
 
 /// Covers the image's files of the names, in every directory that matters.
 pub(super) fn cover(image: &Image, cache: Option<&Cache>, named: &Named, edits: &mut Edits) {
@@ -78,7 +73,7 @@ fn directories(image: &Image, cache: Option<&Cache>, named: &Named) -> Vec<PathB
     for directory in std::env::split_paths(&search_path).filter(|path| path.is_absolute()) {
         add(&directory);
     }
-    for directory in STANDARD.map(Path::new) {
+    for directory in LIBRARY_DIRECTORIES.map(Path::new) {
         let has = |name: &&str| {
             let file = below(directory, Path::new(name));
             matches!(image.files.kind(&file), Ok(Some(_)))

@@ -34,6 +34,12 @@ const MUSL: (&str, &str) = ("/lib/ld-musl-x86_64.so.1", "/etc/ld-musl-x86_64.pat
 #[cfg(not(target_arch = "x86_64"))]
 const MUSL: (&str, &str) = ("/lib/ld-musl-aarch64.so.1", "/etc/ld-musl-aarch64.path");
 
+/// Where images have libraries.
+#[cfg(target_arch = "x86_64")]
+pub(super) const LIBRARY_DIRECTORIES: [&str; 2] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64"];
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const LIBRARY_DIRECTORIES: [&str; 2] = ["/usr/lib/aarch64-linux-gnu", "/usr/lib64"];
+
 /// Where musl looks when nobody says otherwise (musl, `ldso/dynlink.c`).
 const MUSL_DEFAULT: &str = "/lib:/usr/local/lib:/usr/lib";
 
@@ -50,7 +56,7 @@ pub(super) fn finish(request: &Request, image: &Image, edits: &mut Edits) {
     let programs = shown.links(&named.programs);
     shown.mount_directories(edits);
     if let Some(first) = named.libraries.first() {
-        let directory = shown.base.join("lib");
+        let directory = directory(request);
         shown.teach(image, &directory, &first.origin, edits);
         edits.mount(Content::Links { links: libraries }, directory, &first.origin);
     }
@@ -60,6 +66,11 @@ pub(super) fn finish(request: &Request, image: &Image, edits: &mut Edits) {
         edits.mount(links, directory.clone(), &first.origin);
         edits.path.push(directory);
     }
+}
+
+/// The directory of the libraries' names, inside.
+pub(super) fn directory(request: &Request) -> PathBuf {
+    base(request).join("lib")
 }
 
 /// The directory inside that holds everything.

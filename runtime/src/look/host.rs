@@ -117,6 +117,13 @@ impl Host {
         access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok()
     }
 
+    /// Whether the caller may neither read nor write what is at a path of the host.
+    pub fn is_closed(&self, path: &Path) -> bool {
+        let path = self.files.outside(path);
+        let may = |flags: AccessFlags| access(&path, flags).is_ok();
+        !may(AccessFlags::R_OK) && !may(AccessFlags::W_OK)
+    }
+
     /// The major and minor number of a node.
     pub fn device_numbers(&self, path: &Path) -> Option<(u32, u32)> {
         let status = stat(&self.files.outside(path)).ok()?;

@@ -76,6 +76,8 @@ const PROGRAMS: [&str; 8] = [
 pub struct Driver {
     /// The version: `580.159.04`.
     pub version: String,
+    /// The directories that hold it.
+    pub directories: Vec<PathBuf>,
     /// The libraries, each once.
     pub libraries: Vec<Library>,
     /// The programs, by their paths without symbolic links.
@@ -132,9 +134,12 @@ pub fn find(files: &DirectoryTree) -> Result<Driver, Missing> {
         });
     }
     let mut driver = Driver { version, ..Driver::default() };
-    for directory in directories {
-        driver.take_libraries(files, &directory);
+    for directory in &directories {
+        driver.take_libraries(files, directory);
+        // Where libvdpau looks first; it asks for the name alone, too.
+        driver.take_libraries(files, &directory.join("vdpau"));
     }
+    driver.directories = directories;
     driver.take_programs(files);
     Ok(driver)
 }

@@ -7,15 +7,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::Scene;
 use super::capability::{Capabilities, Capability};
-use super::driver::{Driver, LIBRARY_DIRECTORIES};
+use super::driver::Driver;
 use crate::edits::{Content, Edits};
-use crate::look::directory::DirectoryTree;
+use crate::inject::loader::LIBRARY_DIRECTORIES;
 use crate::look::files::{self, Files, Kind};
-use crate::look::host::Host;
-use crate::look::image::Image;
 use crate::look::kernel::Kernel;
-use crate::origin::Origin;
 use crate::paths::below;
 
 /// Files of `/usr/share` that EGL reads; hosts have them there, in `/usr/local/share` or in `/etc`.
@@ -51,13 +49,10 @@ const SOCKETS: [&str; 2] = ["/run/nvidia-persistenced/socket", "/run/nvidia-fabr
 /// Where the driver's files are, and where they are to be seen.
 pub(super) struct Shown<'a> {
     pub(super) driver: &'a Driver,
-    pub(super) files: &'a DirectoryTree,
-    pub(super) host: &'a Host,
-    pub(super) image: &'a Image,
+    pub(super) scene: &'a Scene<'a>,
     pub(super) wanted: &'a Capabilities,
     /// The directory of the libraries' names, inside.
     pub(super) libraries: &'a Path,
-    pub(super) origin: &'a Origin,
 }
 
 impl Shown<'_> {
@@ -81,7 +76,11 @@ impl Shown<'_> {
         if self.wanted.has(Capability::Utility) {
             for socket in SOCKETS.map(Path::new) {
                 if let Some((source, Kind::Other)) = self.find(socket) {
-                    edits.bind(self.files.outside(&source), socket.to_path_buf(), self.origin);
+                    edits.bind(
+                        self.scene.files.outside(&source),
+                        socket.to_path_buf(),
+                        self.scene.origin,
+                    );
                 }
             }
         }
@@ -92,10 +91,10 @@ impl Shown<'_> {
     fn copy(&self, directory: &str, name: &str, places: &[&str], edits: &mut Edits) {
         let found = places.iter().find_map(|place| self.find(&Path::new(place).join(name)));
         let Some((path, Kind::File)) = found else { return };
-        if let Ok(contents) = self.files.read(&path)
+        if let Ok(contents) = self.scene.files.read(&path)
             && contents.len() <= COPIED
         {
-            edits.add_file(Path::new(directory).join(name), contents, self.origin);
+            edits.add_file(Path::new(directory).join(name), contents, self.scene.origin);
         }
     }
 
@@ -106,20 +105,20 @@ impl Shown<'_> {
         if !self.driver.directories.iter().any(|directory| has(&directory)) {
             return;
         }
-        let is_there = |path: PathBuf| matches!(self.image.files.kind(&path), Ok(Some(_)));
+        let is_there = |path: PathBuf| matches!(self.scene.image.files.kind(&path), Ok(Some(_)));
         let has_loader = |directory: &&&str| is_there(Path::new(directory).join("libgbm.so.1"));
         if let Some(directory) = LIBRARY_DIRECTORIES.iter().find(has_loader) {
             let target = self.libraries.join("libnvidia-allocator.so.1");
-            edits.link(Path::new(directory).join(PART), target, self.origin);
+            edits.link(Path::new(directory).join(PART), target, self.scene.origin);
         }
     }
 
     /// The multi-process service shares a GPU between processes that meet in a directory.
     fn show_mps(&self, edits: &mut Edits) {
-        let variable = self.host.path_variable("CUDA_MPS_PIPE_DIRECTORY");
+        let variable = self.scene.host.path_variable("CUDA_MPS_PIPE_DIRECTORY");
         let directory = variable.unwrap_or_else(|| PathBuf::from("/tmp/nvidia-mps"));
-        if let Ok(Some((path, Kind::Directory))) = self.host.find(&directory) {
-            edits.bind(self.host.files.outside(&path), directory, self.origin);
+        if let Ok(Some((path, Kind::Directory))) = self.scene.host.find(&directory) {
+            edits.bind(self.scene.host.files.outside(&path), directory, self.scene.origin);
         }
     }
 
@@ -134,7 +133,7 @@ impl Shown<'_> {
     /// Kernels before 5.7 look for firmware where the process that uses a GPU first has its root
     /// (commit 901cff7cb961); later ones do not need it inside.
     fn show_firmware(&self, edits: &mut Edits) {
-        let release = self.host.read("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let release = self.scene.host.read("/proc/sys/kernel/osrelease").unwrap_or_default();
         let release = String::from_utf8_lossy(&release);
         if !Kernel::fake(release.trim()).is_at_least(5, 7) {
             let directory = Path::new("/lib/firmware/nvidia").join(&self.driver.version);
@@ -144,13 +143,13 @@ impl Shown<'_> {
 
     fn bind_read_only(&self, path: &Path, edits: &mut Edits) {
         let Some((source, _)) = self.find(path) else { return };
-        let source = self.files.outside(&source);
+        let source = self.scene.files.outside(&source);
         let content = Content::Bind { source, recursive: true, read_only: true, optional: true };
-        edits.mount(content, path.to_path_buf(), self.origin);
+        edits.mount(content, path.to_path_buf(), self.scene.origin);
     }
 
     fn find(&self, path: &Path) -> Option<(PathBuf, Kind)> {
-        files::find(self.files, path).ok().flatten()
+        files::find(self.scene.files, path).ok().flatten()
     }
 }
 

@@ -103,7 +103,7 @@ pub struct Information {
 ///
 /// Where the module's directory cannot be seen, the nodes alone say what there is.
 pub fn look(files: &DirectoryTree, host: &Host) -> Vec<Gpu> {
-    let mut gpus = match files.names(Path::new(DIRECTORY), &|_| true) {
+    let gpus = match files.names(Path::new(DIRECTORY), &|_| true) {
         Ok(names) => {
             let names = names.iter().filter_map(|name| name.to_str());
             let mut described: Vec<_> = names.filter_map(|name| described(files, name)).collect();
@@ -112,6 +112,16 @@ pub fn look(files: &DirectoryTree, host: &Host) -> Vec<Gpu> {
         }
         Err(_) => of_nodes(files),
     };
+    opened(gpus, files, host)
+}
+
+/// Looks for the GPUs below a root by their nodes alone.
+pub fn look_at_nodes(files: &DirectoryTree, host: &Host) -> Vec<Gpu> {
+    opened(of_nodes(files), files, host)
+}
+
+/// Finds out which of them open.
+fn opened(mut gpus: Vec<Gpu>, files: &DirectoryTree, host: &Host) -> Vec<Gpu> {
     for gpu in &mut gpus {
         gpu.is_open = host.can_use(&files.outside(&gpu.node()));
     }

@@ -4,44 +4,47 @@
 //! group the job runs in decides which of them open. Which of these a program uses is said by
 //! `CUDA_VISIBLE_DEVICES`, which passes byte for byte: its numbers count the devices that open.
 
-#[allow(dead_code, reason = "nothing asks yet")]
 mod capability;
+mod choice;
 mod compat;
 mod driver;
-#[allow(dead_code, reason = "nothing asks yet")]
+mod files;
 mod gpus;
-#[allow(dead_code, reason = "nothing asks yet")]
 mod mig;
-#[allow(dead_code, reason = "nothing asks yet")]
 mod require;
-#[allow(dead_code, reason = "nothing asks yet")]
 mod selection;
 mod symbols;
 #[cfg(test)]
 mod tree;
-#[allow(dead_code, reason = "nothing asks yet")]
 mod visible;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use self::capability::Capabilities;
 use self::driver::{Driver, Library, Missing};
+use self::files::{Shown, application_profile};
 use super::devices::{self, Lack};
-use crate::cdi::CdiEdits;
+use super::loader;
+use crate::cdi::{CdiEdits, Node};
 use crate::edits::{Edits, Named};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::look::directory::DirectoryTree;
 use crate::look::files::Files;
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
 use crate::plan::Note;
-use crate::request::Request;
+use crate::request::{Asked, Request, Wanted};
 
 pub(super) const NAME: &str = "nvidia";
 
 /// The node every use of the driver goes through.
 const CONTROL: &str = "/dev/nvidiactl";
+
+/// Which parts of the driver are wanted.
+const CAPABILITIES: &str = "NVIDIA_DRIVER_CAPABILITIES";
 
 /// What launchers and container runtimes choose devices by; the first also says that a job has
 /// some.
@@ -49,33 +52,117 @@ const CHOICES: [&str; 3] = ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "C
 
 pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edits> {
     let mut edits = Edits::default();
-    let Some(asked) = &request.nvidia else { return Ok(edits) };
-    let origin = Origin::injector(NAME);
+    let Some(asked) = wish(request) else { return Ok(edits) };
+    devices::pass_choices(&CHOICES, host, &mut edits);
     let files = host.driver_files(request.driver_root.as_deref());
+    let origin = Origin::injector(NAME);
+    let scene = Scene { request, host, image, files: &files, origin: &origin };
     match driver::find(&files) {
-        Ok(driver) => {
-            name_everything(&driver, &files, &mut edits.named, &origin);
-            prefer_compat(image, Path::new(compat::DIRECTORY), &driver.version, &mut edits);
-            if request.driver_root.is_some() {
-                let is_node = |name: &[u8]| name.starts_with(b"nvidia");
-                devices::show_nodes(&files, host, &is_node, &mut edits, &origin);
-            }
-            edits.notes.extend(symbols::too_new(&driver.libraries, &image.files, &host.files));
-            edits.notes.extend(driver.notes);
-            edits.notes.extend(missing_node(&files, host));
-        }
+        Ok(driver) => show(&driver, &scene, &mut edits)?,
         Err(missing) => {
             let choices = &CHOICES[..1];
-            edits.notes.extend(devices::without(lack(&missing), asked, host, choices)?);
+            edits.notes.extend(devices::without(lack(&missing), &asked, host, choices)?);
         }
     }
-    devices::pass_choices(&CHOICES, host, &mut edits);
     Ok(edits)
 }
 
+/// What is known when a driver is shown.
+struct Scene<'a> {
+    request: &'a Request,
+    host: &'a Host,
+    image: &'a Image,
+    /// The files of the driver: the host's, or those of a tree that stands for its root.
+    files: &'a DirectoryTree,
+    origin: &'a Origin,
+}
+
+/// How much GPUs are wanted, and by whom; who names some wants them.
+fn wish(request: &Request) -> Option<Asked<Wanted>> {
+    let named = request.gpus.as_ref();
+    let named = named.map(|list| Asked { value: Wanted::Needed, origin: list.origin.clone() });
+    request.nvidia.clone().or(named)
+}
+
+/// Shows a driver that was found, and the GPUs.
+fn show(driver: &Driver, scene: &Scene, edits: &mut Edits) -> Result<()> {
+    let Scene { request, host, image, files, origin } = *scene;
+    let wanted = capabilities(request, host)?;
+    name_everything(driver, &wanted, files, &mut edits.named, origin);
+    prefer_compat(image, Path::new(compat::DIRECTORY), &driver.version, edits);
+    let models = choice::show(scene, edits)?;
+    check_requirements(driver, &models, scene, edits)?;
+    let libraries = loader::directory(request);
+    Shown { driver, scene, wanted: &wanted, libraries: &libraries }.show(edits);
+    edits.notes.extend(symbols::too_new(&driver.libraries, &image.files, &host.files));
+    edits.notes.extend(driver.notes.iter().cloned());
+    edits.notes.extend(missing_node(files, host));
+    Ok(())
+}
+
+/// Which parts of the driver the user wants; an image has no say in it.
+fn capabilities(request: &Request, host: &Host) -> Result<Capabilities> {
+    let Some((value, origin)) = devices::asked_variable(CAPABILITIES, request, host) else {
+        return Ok(Capabilities::default());
+    };
+    Capabilities::parse(&value).map_err(|reason| {
+        Error::new(format!("use {CAPABILITIES}={}", value.display()), reason).asked_by(&origin)
+    })
+}
+
+/// Holds what the image requires of the driver against the one there is.
+fn check_requirements(
+    driver: &Driver,
+    models: &[String],
+    scene: &Scene,
+    edits: &mut Edits,
+) -> Result<()> {
+    let Scene { request, host, image, files, .. } = *scene;
+    let own = image.config.environment.iter();
+    let own = own.map(|set| (set.name.clone(), set.value.expand(&|_| None)));
+    let disabled = devices::asked_variable(require::DISABLE, request, host);
+    let disabled = disabled.map(|(value, _)| (OsString::from(require::DISABLE), value));
+    let variables: Vec<(OsString, OsString)> = disabled
+        .into_iter()
+        .chain(own)
+        .filter(|(name, _)| require::is_about(name.as_bytes()))
+        .collect();
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let mut models: Vec<String> = models.to_vec();
+    if models.iter().all(String::is_empty) {
+        models = gpus::look(files, host).into_iter().map(|gpu| gpu.model).collect();
+    }
+    let variables: Vec<(&[u8], &[u8])> =
+        variables.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+    let models: Vec<&str> = models.iter().map(String::as_str).collect();
+    let verdict = require::check(&variables, &driver.version, &models);
+    let has_newer = !edits.named.preferred.is_empty();
+    for failed in &verdict.unsatisfied {
+        let reason = format!("it requires {}, and the host has {}", failed.condition, failed.host);
+        if !failed.is_minor_compatible && !has_newer {
+            return Err(Error::new("use the GPUs with this image", reason).hint(
+                "take an image for older CUDA, or have the driver updated; with\n\
+                 NVIDIA_DISABLE_REQUIRE=1 in the environment it starts anyway",
+            ));
+        }
+        edits.notes.push(Note::info(format!("the image may not be for this driver: {reason}")));
+    }
+    edits.notes.extend(verdict.notes);
+    Ok(())
+}
+
 /// Gives every library the names it is asked for by: those that ldconfig(8) would list.
-fn name_everything(driver: &Driver, files: &DirectoryTree, named: &mut Named, origin: &Origin) {
-    for Library { path, soname, linker_name, .. } in &driver.libraries {
+fn name_everything(
+    driver: &Driver,
+    wanted: &Capabilities,
+    files: &DirectoryTree,
+    named: &mut Named,
+    origin: &Origin,
+) {
+    let is_wanted = |library: &&Library| capability::wants(wanted, &library.name);
+    for Library { path, soname, linker_name, .. } in driver.libraries.iter().filter(is_wanted) {
         named.library(soname, &files.outside(path), origin);
         // Many programs ask for the bare name; some packages of the driver lack it.
         let bare = linker_name
@@ -89,17 +176,32 @@ fn name_everything(driver: &Driver, files: &DirectoryTree, named: &mut Named, or
             named.library_link(OsStr::new("libGLX_indirect.so.0"), soname, origin);
         }
     }
-    for (name, path) in &driver.programs {
+    for (name, path) in driver.programs.iter().filter(|(name, _)| capability::wants(wanted, name)) {
         named.program(name, &files.outside(path), origin);
     }
 }
 
 /// Does what the hooks in NVIDIA's descriptions of devices would do.
-pub(super) fn carry_out(wanted: &CdiEdits, image: &Image, edits: &mut Edits) {
+pub(super) fn carry_out(
+    wanted: &CdiEdits,
+    host: &Host,
+    image: &Image,
+    edits: &mut Edits,
+    origin: &Origin,
+) {
     if let Some(hook) = &wanted.cuda_compat {
         let version = hook.host_driver_version.as_deref().unwrap_or_default();
         let directory = hook.container_root.as_deref().unwrap_or(Path::new(compat::DIRECTORY));
         prefer_compat(image, directory, version, edits);
+    }
+    if wanted.disable_device_node_modification {
+        choice::freeze_nodes(&host.files, edits, origin);
+    }
+    if wanted.update_application_profile {
+        let number = |node: &Node| node.path.to_str()?.strip_prefix("/dev/nvidia")?.parse().ok();
+        let minors: Vec<u32> = wanted.nodes.iter().filter_map(number).collect();
+        let (path, contents) = application_profile(&minors);
+        edits.replace_file(path, contents, origin);
     }
 }
 

@@ -9,6 +9,9 @@ use std::fmt;
 
 use crate::plan::Note;
 
+/// The variable that makes requirements count for nothing.
+pub const DISABLE: &str = "NVIDIA_DISABLE_REQUIRE";
+
 /// What a driver's branch supports (CUDA release notes); branches between two rows support what
 /// the lower one does. Those before the first count as one that every newer CUDA refuses.
 const CUDA: [(u64, [u64; 2]); 29] = [
@@ -61,6 +64,11 @@ const BRANDS: [(&str, &str); 7] = [
     ("NVIDIA RTX", "nvidiartx"),
     ("NVIDIA ", "nvidia"),
 ];
+
+/// Whether a variable says something about requirements.
+pub fn is_about(name: &[u8]) -> bool {
+    name.starts_with(b"NVIDIA_REQUIRE_") || name == b"CUDA_VERSION" || name == DISABLE.as_bytes()
+}
 
 /// What came of the requirements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +131,7 @@ fn brand(model: &str) -> Option<&'static str> {
 
 /// Any value counts but those that say no.
 fn is_disabled(variables: &[(&[u8], &[u8])]) -> bool {
-    let value = value(variables, b"NVIDIA_DISABLE_REQUIRE").map(<[u8]>::trim_ascii);
+    let value = value(variables, DISABLE.as_bytes()).map(<[u8]>::trim_ascii);
     let no: [&[u8]; 4] = [b"", b"0", b"f", b"false"];
     value.is_some_and(|value| !no.iter().any(|word| value.eq_ignore_ascii_case(word)))
 }
