@@ -23,6 +23,7 @@ mod errors_options;
 mod exits;
 mod failures;
 mod gpu;
+mod gpu_choice;
 mod hygiene;
 mod identity;
 mod images;

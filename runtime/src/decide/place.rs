@@ -9,7 +9,7 @@ use super::points::{Point, Points, Way};
 use super::tree::{Backing, Made, Mounted, Tree};
 use crate::edits::{Content, Hidden, Mount, Rank};
 use crate::error::{Error, Result};
-use crate::look::files::{Kind, Resolved};
+use crate::look::files::{Files, Kind, Resolved};
 use crate::paths::{below, parent};
 use crate::plan::Note;
 use crate::request::Write;
@@ -170,12 +170,17 @@ impl<'a, 'n> Placer<'a, 'n> {
 
     /// Leaves an entry of a directory of the host out; one that is not there is fine.
     pub fn hide(&mut self, hidden: &Hidden) {
-        let Some((path, _)) = self.tree.find(&hidden.path) else { return };
-        let (Some(directory), Some(name)) = (parent(&path), path.file_name()) else { return };
-        let Some(outside) = self.tree.on_host(directory) else { return };
-        let (holder, _) = self.tree.holder(directory);
+        let (above, name) = (parent(&hidden.path), hidden.path.file_name());
+        let found = above.and_then(|above| self.tree.find(above));
+        let (Some((directory, _)), Some(name)) = (found, name) else { return };
+        let is_there = self.tree.kind(&below(&directory, Path::new(name)));
+        let Some(outside) = self.tree.on_host(&directory) else { return };
+        if is_there == Ok(None) {
+            return;
+        }
+        let (holder, _) = self.tree.holder(&directory);
         let way = Way::Binds { read_only: false };
-        let point = Point::new(directory, holder, &outside, way, &hidden.origin);
+        let point = Point::new(&directory, holder, &outside, way, &hidden.origin);
         self.points.hide(point, name.to_owned());
     }
 

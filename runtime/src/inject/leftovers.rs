@@ -78,7 +78,7 @@ fn directories(image: &Image, cache: Option<&Cache>, named: &Named) -> Vec<PathB
             let file = below(directory, Path::new(name));
             matches!(image.files.kind(&file), Ok(Some(_)))
         };
-        if SIGNPOSTS.iter().any(|name| has(&name)) {
+        if SIGNPOSTS.iter().any(has) {
             add(directory);
         }
     }
@@ -92,7 +92,7 @@ fn directories(image: &Image, cache: Option<&Cache>, named: &Named) -> Vec<PathB
 
 /// What the image itself sets `LD_LIBRARY_PATH` to.
 fn library_path(image: &Image) -> OsString {
-    let environment = image.config.environment.iter();
-    let set = environment.filter(|assignment| assignment.name == "LD_LIBRARY_PATH").next_back();
+    let mut environment = image.config.environment.iter();
+    let set = environment.rfind(|assignment| assignment.name == "LD_LIBRARY_PATH");
     set.map(|assignment| assignment.value.expand(&|_| None)).unwrap_or_default()
 }

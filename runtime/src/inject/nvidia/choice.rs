@@ -19,7 +19,7 @@ use crate::edits::Edits;
 use crate::error::Result;
 use crate::inject::devices;
 use crate::look::directory::DirectoryTree;
-use crate::look::files::Files;
+use crate::look::files::{self, Files};
 use crate::look::host::Host;
 use crate::origin::Origin;
 use crate::request::Request;
@@ -111,7 +111,10 @@ fn graphics_nodes(files: &DirectoryTree, gpu: &Gpu) -> Vec<PathBuf> {
     let mut nodes: Vec<PathBuf> =
         names.iter().map(|name| Path::new("/dev/dri").join(name)).collect();
     for kind in ["card", "render"] {
-        nodes.push(PathBuf::from(format!("/dev/dri/by-path/pci-{bus}-{kind}")));
+        let link = PathBuf::from(format!("/dev/dri/by-path/pci-{bus}-{kind}"));
+        if let Ok(Some((node, _))) = files::find(files, &link) {
+            nodes.extend([node, link]);
+        }
     }
     nodes
 }

@@ -15,7 +15,7 @@ mod require;
 mod selection;
 mod symbols;
 #[cfg(test)]
-mod tree;
+mod tree_for_tests;
 mod visible;
 
 use std::ffi::{OsStr, OsString};

@@ -1,6 +1,6 @@
 //! GPUs as the module describes them, and as nobody should.
 
-use super::super::tree::Tree;
+use super::super::tree_for_tests::Tree;
 use super::*;
 
 const REAL: &str = "Model: \t\t NVIDIA A100-SXM4-40GB\n\

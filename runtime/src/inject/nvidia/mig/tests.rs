@@ -1,6 +1,6 @@
 //! Divided GPUs, as the module describes them and as nobody should.
 
-use super::super::tree::Tree;
+use super::super::tree_for_tests::Tree;
 use super::*;
 
 const LIST: &str = "config 1\nmonitor 2\ngpu0/gi0/access 3\ngpu0/gi0/ci0/access 4\n\

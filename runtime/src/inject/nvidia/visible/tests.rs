@@ -2,7 +2,7 @@
 
 use super::super::gpus;
 use super::super::selection::{Selection, Writer, choose};
-use super::super::tree::Tree;
+use super::super::tree_for_tests::Tree;
 use super::*;
 
 /// A host of which nothing but the letters of its GPUs' UUIDs has to be known.
