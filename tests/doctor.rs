@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 
+use super::support::driver::{VERSION, driver};
 use super::support::live::outcome_in_time;
 use super::support::machine::{
-    cover, fill, remove_from_root, set_propagation, with_own_mounts, without_user_namespaces,
+    cover, fill, remove_from_root, set_propagation, with_gpus, with_own_mounts,
+    without_user_namespaces,
 };
 use super::support::run::{outcome, shell};
+use super::support::scratch::chmod;
 use super::support::{Image, Outcome, Scratch, WAYS, command, hrun, lacks, program, tester};
 
-const CHECKS: [&str; 16] = [
+const CHECKS: [&str; 17] = [
     "you",
     "home directory",
     "temporary directory",
@@ -30,6 +33,7 @@ const CHECKS: [&str; 16] = [
     "mount_setattr",
     "overlay",
     "overlay with a layer",
+    "NVIDIA driver",
 ];
 
 /// The report in JSON, whatever the exit status.
@@ -226,4 +230,43 @@ fn stays_in_the_callers_namespaces() {
     let (before, after) = lines.split_at(lines.len() / 2);
     assert_eq!(before, after);
     assert_eq!(before.len(), 6);
+}
+
+#[test]
+fn says_what_containers_get_of_the_gpus_and_why_not_more() {
+    if lacks("root") {
+        return;
+    }
+    let scratch = Scratch::new();
+    fs::write(scratch.join("broken.yaml"), "kind: 7\n").unwrap();
+    let vendor = r#"{"cdiVersion": "0.6.0", "kind": "vendor.com/net", "devices": [
+        {"name": "eth0", "containerEdits": {"env": ["A=b"]}}]}"#;
+    fs::write(scratch.join("net.json"), vendor).unwrap();
+    let directory = format!("--cdi-dir={}", scratch.path().display());
+    with_gpus(&driver("h100"), || {
+        chmod(Path::new("/dev/nvidia1"), 0o600);
+        let seen = hrun(["--doctor=json", &directory]);
+        assert_eq!(seen.status, Some(0), "hrun works without GPUs, too");
+        let seen = examination(&seen);
+        let found = |name: &str| check(&seen, name)["found"].as_str().unwrap().to_owned();
+        assert!(found("NVIDIA driver").starts_with(&format!("{VERSION} in /usr/lib/")));
+        assert!(found("NVIDIA programs").contains("nvidia-smi"));
+        let libraries = check(&seen, "NVIDIA libraries")["details"].as_array().unwrap();
+        assert!(libraries.iter().any(|name| name == "libcuda.so.1"), "{libraries:?}");
+        let left_out = check(&seen, "NVIDIA, left out")["details"].to_string();
+        assert!(left_out.contains("libnvidia-empty.so.580.159.04: it is empty"), "{left_out}");
+        let gpus = seen["checks"].as_array().unwrap().iter();
+        let gpus: Vec<_> = gpus.filter(|check| check["name"] == "NVIDIA GPU").collect();
+        assert_eq!(gpus.len(), 4);
+        assert_eq!((&gpus[0]["status"], &gpus[1]["status"]), (&"ok".into(), &"warning".into()));
+        assert!(gpus[1]["found"].as_str().unwrap().contains("closed to you"), "{}", gpus[1]);
+        assert!(found("render nodes").contains("/dev/dri/renderD128"));
+        let devices = check(&seen, "devices");
+        assert_eq!(devices["details"][0], "vendor.com/net=eth0");
+        assert!(devices["remedy"].as_str().unwrap().contains("broken.yaml was passed over"));
+    });
+    with_gpus(&driver("mismatch"), || {
+        let text = hrun(["--doctor"]).ok();
+        assert!(text.contains("the kernel module has version 590.44.01"), "{text}");
+    });
 }

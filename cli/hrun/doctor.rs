@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use runtime::decide::layout;
 use runtime::hints;
+use runtime::inject::survey::{self, Finding};
 use runtime::look::facts;
 use runtime::look::host::Host;
 use runtime::look::kernel::{Feature, Kernel};
 use runtime::plan::{Action, Capabilities, EnterBy, Layer, Map, ReadOnlyBy};
-use runtime::request::Format;
+use runtime::request::{Format, Request};
 use runtime::text::Text;
 use runtime::{Result, error};
 use serde::Serialize;
@@ -25,6 +26,8 @@ struct Check {
     name: &'static str,
     status: Status,
     found: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
 }
@@ -55,12 +58,15 @@ struct Examination {
 /// # Errors
 ///
 /// Fails if standard output does.
-pub fn examine(host: &Host, kernel: &Kernel, format: Format) -> Result<u8> {
+pub fn examine(request: &Request, host: &Host, kernel: &Kernel, format: Format) -> Result<u8> {
     let mut checks = vec![identity(host), directory("home directory", home(host))];
     checks.push(directory("temporary directory", Some(PathBuf::from("/tmp"))));
     checks.push(directory("shared memory", Some(PathBuf::from("/dev/shm"))));
     checks.push(configuration(host));
     checks.extend(kernel_checks(host, kernel));
+    let root = request.driver_root.as_ref();
+    let devices = survey::look(host, root, &request.cdi_directories);
+    checks.extend(devices.into_iter().map(Check::from));
     let works = checks.iter().all(|check| check.status != Status::Failed);
     let examination = Examination {
         hrun: env!("CARGO_PKG_VERSION"),
@@ -84,6 +90,9 @@ fn text(examination: &Examination) -> String {
             Status::Failed => "FAILED ",
         };
         text.push_str(&format!("{label}  {:24}{}\n", check.name, check.found));
+        for line in &check.details {
+            text.push_str(&format!("           {line}\n"));
+        }
         for line in check.remedy.iter().flat_map(|remedy| remedy.lines()) {
             text.push_str(&format!("           {line}\n"));
         }
@@ -94,7 +103,16 @@ fn text(examination: &Examination) -> String {
 }
 
 fn check(name: &'static str, status: Status, found: impl Into<String>) -> Check {
-    Check { name, status, found: found.into(), remedy: None }
+    Check { name, status, found: found.into(), details: Vec::new(), remedy: None }
+}
+
+impl From<Finding> for Check {
+    fn from(finding: Finding) -> Self {
+        let Finding { subject: name, is_fine, found, details, remedy } = finding;
+        // hrun works without devices.
+        let status = if is_fine { Status::Ok } else { Status::Warning };
+        Check { name, status, found, details, remedy }
+    }
 }
 
 impl Check {

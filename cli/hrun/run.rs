@@ -47,7 +47,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     let kernel = Kernel::look(&request.assume_missing);
 
     if let Some(format) = request.doctor {
-        return doctor::examine(&host, &kernel, format);
+        return doctor::examine(&request, &host, &kernel, format);
     }
     let image;
     let plan = match &request.plan {

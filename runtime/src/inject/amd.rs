@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::devices::{self, Lack};
+use super::survey::{Finding, Surveyed};
 use crate::edits::Edits;
 use crate::error::Result;
 use crate::look::files::Files;
@@ -20,8 +21,23 @@ pub(super) const NAME: &str = "amd";
 /// The node every use of the GPUs for computing goes through.
 const CONTROL: &str = "/dev/kfd";
 
+const CLOSED: &str = "many sites let members of the group render use it";
+
 /// What devices are chosen by; the first also says that a job has some.
 const CHOICES: [&str; 3] = ["ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"];
+
+/// What would be shown.
+pub(super) fn survey(surveyed: &Surveyed) -> Option<Finding> {
+    let control = Path::new(CONTROL);
+    if surveyed.files.kind(control) == Ok(None) {
+        return None;
+    }
+    let is_open = surveyed.host.can_use(&surveyed.files.outside(control));
+    Some(match is_open {
+        true => Finding::fine("AMD GPUs", CONTROL),
+        false => Finding::wrong("AMD GPUs", format!("{CONTROL} is closed to you"), CLOSED),
+    })
+}
 
 pub(super) fn find(request: &Request, host: &Host, _: &Image) -> Result<Edits> {
     let mut edits = Edits::default();
@@ -38,8 +54,7 @@ pub(super) fn find(request: &Request, host: &Host, _: &Image) -> Result<Edits> {
         edits.notes.extend(devices::without(lack, asked, host, &CHOICES[..1])?);
     } else if !host.can_use(&files.outside(control)) {
         edits.notes.push(Note::warning(format!(
-            "{CONTROL} is closed to you, or to this job's control group; many sites let members of \
-             the group render use it"
+            "{CONTROL} is closed to you, or to this job's control group; {CLOSED}"
         )));
     }
     if request.driver_root.is_some() {

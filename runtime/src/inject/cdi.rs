@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::nvidia;
+use super::survey::{Finding, Surveyed};
 use crate::cdi::{
     CdiEdits, CdiMount, DIRECTORIES, MountContent, Node, QualifiedName, Registry, Resolved,
 };
@@ -39,6 +40,28 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
         show_described(request, &described, host, image, &mut edits)?;
     }
     Ok(edits)
+}
+
+/// What is described on the host.
+pub(super) fn survey(surveyed: &Surveyed) -> Option<Finding> {
+    let registry = registry(surveyed.host, surveyed.descriptions);
+    let devices: Vec<String> = registry.names().map(ToString::to_string).collect();
+    let wrong: Vec<String> = registry.notes().into_iter().map(|note| note.text).collect();
+    let found = format!("{} described (CDI)", devices.len());
+    match (devices.is_empty(), wrong.is_empty()) {
+        (true, true) => None,
+        (_, true) => Some(Finding::fine("devices", found).with_details(devices)),
+        (_, false) => {
+            Some(Finding::wrong("devices", found, &wrong.join("\n")).with_details(devices))
+        }
+    }
+}
+
+/// Reads the descriptions of devices.
+fn registry(host: &Host, more: &[PathBuf]) -> Registry {
+    let mut directories: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
+    directories.extend(more.iter().cloned());
+    Registry::read(&host.files, &directories)
 }
 
 /// Shows a node that was named.
@@ -76,9 +99,7 @@ fn show_described(
     image: &Image,
     edits: &mut Edits,
 ) -> Result<()> {
-    let mut directories: Vec<PathBuf> = DIRECTORIES.iter().map(PathBuf::from).collect();
-    directories.extend(request.cdi_directories.iter().cloned());
-    let registry = Registry::read(&host.files, &directories);
+    let registry = registry(host, &request.cdi_directories);
     for asked in described {
         registry
             .resolve(std::slice::from_ref(&asked.value))

@@ -20,6 +20,7 @@ mod loader;
 mod network;
 mod nvidia;
 mod slurm;
+pub mod survey;
 
 /// One injector.
 pub struct Injector {

@@ -27,6 +27,7 @@ use self::driver::{Driver, Library, Missing};
 use self::files::{Shown, application_profile};
 use super::devices::{self, Lack};
 use super::loader;
+use super::survey::{Finding, Surveyed};
 use crate::cdi::{CdiEdits, Node};
 use crate::edits::{Edits, Named};
 use crate::error::{Error, Result};
@@ -42,6 +43,8 @@ pub(super) const NAME: &str = "nvidia";
 
 /// The node every use of the driver goes through.
 const CONTROL: &str = "/dev/nvidiactl";
+
+const DRIVER: &str = "NVIDIA driver";
 
 /// Which parts of the driver are wanted.
 const CAPABILITIES: &str = "NVIDIA_DRIVER_CAPABILITIES";
@@ -98,6 +101,51 @@ fn show(driver: &Driver, scene: &Scene, edits: &mut Edits) -> Result<()> {
     edits.notes.extend(driver.notes.iter().cloned());
     edits.notes.extend(missing_node(files, host));
     Ok(())
+}
+
+/// What would be shown, and what not.
+pub(super) fn survey(surveyed: &Surveyed) -> Vec<Finding> {
+    let Surveyed { host, files, .. } = *surveyed;
+    let driver = match driver::find(files) {
+        Ok(driver) => driver,
+        Err(Missing::Everything) => return vec![Finding::fine(DRIVER, "none")],
+        Err(missing) => {
+            let Lack { reason, hint, .. } = lack(&missing);
+            return vec![Finding::wrong(DRIVER, reason, &hint)];
+        }
+    };
+    let places: Vec<String> =
+        driver.directories.iter().map(|path| path.display().to_string()).collect();
+    let names = |names: &mut dyn Iterator<Item = &OsString>| -> Vec<String> {
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    };
+    let found = format!("{} in {}", driver.version, places.join(", "));
+    let libraries = names(&mut driver.libraries.iter().map(|library| &library.soname));
+    let programs = names(&mut driver.programs.iter().map(|(name, _)| name));
+    let mut findings = vec![
+        Finding::fine(DRIVER, found),
+        Finding::fine("NVIDIA libraries", format!("{} of them", libraries.len()))
+            .with_details(libraries),
+        Finding::fine("NVIDIA programs", programs.join(", ")),
+    ];
+    if !driver.notes.is_empty() {
+        let reason = |note: &Note| note.text.trim_start_matches("left out: ").to_owned();
+        let reasons = driver.notes.iter().map(reason).collect();
+        findings
+            .push(Finding::fine("NVIDIA, left out", "not of this driver").with_details(reasons));
+    }
+    if let Some(note) = missing_node(files, host) {
+        findings.push(Finding::wrong("NVIDIA nodes", note.text, "see docs/gpu.md"));
+    }
+    findings.extend(gpus::look(files, host).iter().map(|gpu| match gpu.is_open {
+        true => Finding::fine("NVIDIA GPU", gpu.to_string()),
+        false => Finding::wrong(
+            "NVIDIA GPU",
+            format!("{gpu}, closed to you or to this job's control group"),
+            "it is hidden from containers; a job has to ask Slurm for GPUs",
+        ),
+    }));
+    findings
 }
 
 /// Which parts of the driver the user wants; an image has no say in it.
