@@ -33,6 +33,7 @@ mod leftovers;
 mod loader_files;
 mod metadata;
 mod plans;
+mod plans_gpu;
 mod plans_run;
 mod signals;
 mod smoke;
