@@ -27,7 +27,8 @@ images: packages
 
 # Machines with GPUs, as trees.
 drivers: packages
-	@tests/drivers.sh $(TARGET) h100 rhel alternatives nocache two mismatch newglibc mig rocm intel
+	@tests/drivers.sh $(TARGET) h100 rhel alternatives nocache two mismatch newglibc mig local a100 \
+	    gds rocm intel
 
 # The programs under test, where the test user can be shown them.
 programs: build

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::support::driver::{
-    Client, Library, MULTIARCH, OLDER_VERSION, VERSION, driver, libraries, own_driver, uuid,
+    A100_MINORS, Client, Library, MULTIARCH, OLDER_VERSION, VERSION, driver, libraries,
+    older_libraries, own_driver, uuid,
 };
 use super::support::scratch::chmod;
 use super::support::{Scratch, bind, hrun, lacks, outcome, real};
 
 /// The trees that hold a driver of NVIDIA in Debian's directory.
-const DEBIAN: [&str; 7] = ["h100", "alternatives", "nocache", "two", "mismatch", "newglibc", "mig"];
+const DEBIAN: [&str; 9] =
+    ["h100", "alternatives", "nocache", "two", "mismatch", "newglibc", "mig", "a100", "gds"];
 
 /// What a program of binutils says about a file.
 #[track_caller]
@@ -191,21 +193,7 @@ fn the_kernel_module_has_the_version_it_should_have() {
 #[test]
 fn nodes_and_what_the_kernel_says_of_them_agree() {
     let tree = driver("h100");
-    let gpus = fs::read_dir(tree.join("proc/driver/nvidia/gpus")).unwrap();
-    let mut buses: Vec<String> =
-        gpus.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    buses.sort();
-    assert_eq!(buses.len(), 4);
-    for (minor, bus) in (0..).zip(&buses) {
-        let text = read(&tree, &format!("proc/driver/nvidia/gpus/{bus}/information"));
-        let value = |key: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key}:")));
-            line.unwrap_or_else(|| panic!("no {key} in {text}")).trim().to_owned()
-        };
-        assert_eq!(value("Device Minor"), minor.to_string());
-        assert_eq!(value("Bus Location"), *bus);
-        assert_eq!(value("GPU UUID"), uuid(minor));
-    }
+    assert_gpus(&tree, &[0, 1, 2, 3], "NVIDIA H100 80GB HBM3");
     let minors = read(&tree, "proc/driver/nvidia-caps/mig-minors");
     assert!(minors.contains("\ngpu0/gi1/access 12\ngpu0/gi1/ci0/access 13\n"), "{minors}");
     assert!(
@@ -217,6 +205,87 @@ fn nodes_and_what_the_kernel_says_of_them_agree() {
         assert!(is_device || lacks("root"), "{}", node.display());
     }
     assert!(driver("mig").join("dev/nvidia-caps/nvidia-cap13").exists());
+}
+
+/// Asserts what the kernel's files say of the GPUs, whose minors are in the order of the bus.
+#[track_caller]
+fn assert_gpus(tree: &Path, minors: &[u8], model: &str) {
+    let gpus = fs::read_dir(tree.join("proc/driver/nvidia/gpus")).unwrap();
+    let mut buses: Vec<String> =
+        gpus.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    buses.sort();
+    assert_eq!(buses.len(), minors.len());
+    for (minor, bus) in minors.iter().zip(&buses) {
+        let text = read(tree, &format!("proc/driver/nvidia/gpus/{bus}/information"));
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key}:")));
+            line.unwrap_or_else(|| panic!("no {key} in {text}")).trim().to_owned()
+        };
+        assert_eq!(value("Device Minor"), minor.to_string());
+        assert_eq!(value("Bus Location"), *bus);
+        assert_eq!(value("GPU UUID"), uuid(*minor));
+        assert_eq!(value("Model"), model);
+        assert!(tree.join(format!("dev/nvidia{minor}")).exists());
+    }
+}
+
+#[test]
+fn sixty_libraries_are_in_a_directory_no_loader_knows() {
+    let tree = driver("local");
+    let directory = tree.join("usr/local/nvidia/lib64");
+    let mut all = libraries(VERSION);
+    all.retain(|library| !library.file.contains('/'));
+    all.extend(older_libraries(VERSION));
+    assert_eq!(all.len(), 60);
+    for Library { file, soname } in &all {
+        let file = directory.join(file);
+        assert_eq!(dynamic(&file, "SONAME"), [soname.as_str()], "{}", file.display());
+        assert_eq!(fs::canonicalize(file.with_file_name(soname)).unwrap(), file);
+    }
+    let names = |path: &Path| {
+        let entries = fs::read_dir(path).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<BTreeSet<String>>()
+    };
+    assert_eq!(names(&tree), BTreeSet::from(["dev", "proc", "sys", "usr"].map(str::to_owned)));
+    assert_eq!(names(&tree.join("usr")), BTreeSet::from(["local".to_owned()]));
+    for name in ["bin/nvidia-smi", "share/glvnd/egl_vendor.d/10_nvidia.json"] {
+        assert!(tree.join("usr/local").join(name).is_file(), "{name}");
+    }
+}
+
+#[test]
+fn eight_gpus_have_nodes_in_another_order_than_the_bus_and_a_hole() {
+    let tree = driver("a100");
+    assert_gpus(&tree, &A100_MINORS, "NVIDIA A100-SXM4-80GB");
+    assert!(!tree.join("dev/nvidia4").exists());
+    let minors = read(&tree, "proc/driver/nvidia-caps/mig-minors");
+    assert!(minors.contains("\ngpu8/gi0/access 1083\n"), "{minors}");
+    if lacks("root") {
+        return;
+    }
+    let (image, options) = (real("gpu"), by_hand(&tree));
+    let options = options.each_ref().map(String::as_str);
+    assert_eq!(Client::Nvml.run(&image, &options).lines()[1..], A100_MINORS.map(uuid));
+    assert_eq!(Client::Cuda.run(&image, &options).lines()[1..], A100_MINORS.map(uuid));
+    let words = [image.to_str().unwrap(), "/opt/driver-bin/nvidia-smi"];
+    let smi = hrun(options.into_iter().chain(words)).lines();
+    assert_eq!(smi[1], format!("GPU 0: NVIDIA A100-SXM4-80GB (UUID: {})", uuid(2)));
+}
+
+#[test]
+fn gpus_that_reach_other_machines_and_disks_have_their_nodes() {
+    let tree = driver("gds");
+    for name in ["nvidia-caps-imex-channels/channel0", "nvidia-fs0", "nvidia-fs15", "nvidia3"] {
+        let node = tree.join("dev").join(name);
+        let is_device = node.metadata().unwrap().file_type().is_char_device();
+        assert!(is_device || lacks("root"), "{}", node.display());
+    }
+    for name in ["etc/cufile.json", "run/udev/data/b259:0", "usr/bin/nvidia-imex-ctl"] {
+        assert!(tree.join(name).is_file(), "{name}");
+    }
+    let devices = read(&tree, "proc/devices");
+    assert!(devices.contains("507 nvidia-caps-imex-channels\n"), "{devices}");
 }
 
 #[test]

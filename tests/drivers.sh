@@ -17,7 +17,9 @@ drivers=$(realpath "$drivers")
 version=580.159.04
 older=570.133.20
 multiarch=usr/lib/x86_64-linux-gnu
-buses='0000:19:00.0 0000:3b:00.0 0000:4c:00.0 0000:9b:00.0'
+# The GPUs of a machine in the order of the bus, each with the minor of its node.
+model='NVIDIA H100 80GB HBM3'
+gpus='0000:19:00.0=0 0000:3b:00.0=1 0000:4c:00.0=2 0000:9b:00.0=3'
 
 # The machines. `root` is the tree in the making.
 
@@ -28,8 +30,8 @@ h100() {
     other_libraries
     cache /usr/local/lib "/$multiarch" /usr/lib/i386-linux-gnu
     broken_libraries
-    programs
-    configuration
+    programs usr/bin
+    configuration usr/share etc etc
     for name in gsp_ga10x.bin gsp_tu10x.bin; do
         echo firmware > "$root/usr/lib/firmware/nvidia/$version/$name"
     done
@@ -115,6 +117,56 @@ mig() {
     capability "$capabilities/gi1/ci0/access" 13
 }
 
+# Four GPUs whose driver a site put where it likes: all below /usr/local, unknown to the loader's
+# cache. It has as many libraries as any driver ever had: sixty in one directory.
+in_usr_local() {
+    directory=usr/local/nvidia/lib64
+    mkdir -p "$root/usr/local/bin" "$root/dev" "$root/proc" "$root/sys"
+    all_libraries "$version" "$directory"
+    libraries "$root/$directory" "$version" older
+    programs usr/local/bin
+    configuration usr/local/share usr/local/share usr/local/etc
+    nvidia_nodes
+    nvidia_proc
+    module nvidia "$version"
+}
+
+# Eight GPUs: the bus has them in another order than their nodes, and one node went with its GPU.
+a100() {
+    copy_of h100
+    rm -r "$root/dev" "$root/proc" "$root/sys/bus"
+    mkdir "$root/dev" "$root/proc"
+    model='NVIDIA A100-SXM4-80GB'
+    gpus='0000:07:00.0=2 0000:0f:00.0=3 0000:47:00.0=0 0000:4e:00.0=1'
+    gpus="$gpus 0000:87:00.0=7 0000:90:00.0=8 0000:b7:00.0=5 0000:bd:00.0=6"
+    nvidia_nodes
+    nvidia_proc
+    for name in cuda nvml; do
+        table "$version" | while read -r file soname source _; do
+            [ "$source" = "$name" ] || continue
+            rm "$root/$multiarch/$file"
+            library "$root/$multiarch/$file" "$soname" "$source" "$version" \
+                -DGPU_NAME="\"$model\"" -DBUS_ORDER=2,3,0,1,7,8,5,6
+        done
+    done
+}
+
+# GPUs that reach those of other machines (IMEX) and read from disks by themselves (GPUDirect
+# Storage).
+gds() {
+    copy_of h100
+    for number in 0 1 2 3; do node "nvidia-caps-imex-channels/channel$number"; done
+    for number in $(seq 0 15); do node "nvidia-fs$number"; done
+    for name in nvidia-imex nvidia-imex-ctl; do
+        program "$root/usr/bin/$name" program "$version"
+    done
+    echo '{ "logging": { "level": "ERROR" }, "properties": { "allow_compat_mode": true } }' \
+        > "$root/etc/cufile.json"
+    mkdir -p "$root/run/udev/data"
+    printf 'S:disk/by-id/nvme-one\nE:ID_MODEL=one\n' > "$root/run/udev/data/b259:0"
+    character_devices '240 nvidia-fs' '507 nvidia-caps-imex-channels'
+}
+
 # Two GPUs of AMD; its user space comes with the image.
 rocm() {
     mkdir -p "$root/dev" "$root/etc"
@@ -153,14 +205,15 @@ system() { # LIBRARY_DIRECTORY
 }
 
 # All libraries of a driver, made once for all trees; their links replace those of another one.
-all_libraries() { # VERSION
+all_libraries() { # VERSION [DIRECTORY]
+    mkdir -p "$root/${2:-$multiarch}"
     made=$drivers/.libraries/$1
     if [ ! -e "$made" ]; then
         rm -rf "$made.part"
         libraries "$made.part" "$1"
         mv "$made.part" "$made"
     fi
-    cp -alf "$made/." "$root/$multiarch"
+    cp -alf "$made/." "$root/${2:-$multiarch}"
 }
 
 # The names of libraries that are not the names of their files, in the directory itself.
@@ -226,17 +279,17 @@ cache() { # DIRECTORY...
 }
 
 # nvidia-modprobe is set-user-ID on a real machine; there is nothing here that should be.
-programs() {
-    program "$root/usr/bin/nvidia-smi" smi "$version"
+programs() { # DIRECTORY
+    program "$root/$1/nvidia-smi" smi "$version"
     for name in nvidia-debugdump nvidia-persistenced nvidia-cuda-mps-control \
         nvidia-cuda-mps-server nvidia-modprobe nvidia-settings; do
-        program "$root/usr/bin/$name" program "$version"
+        program "$root/$1/$name" program "$version"
     done
 }
 
 # The files by which loaders of graphics and OpenCL find the driver.
-configuration() {
-    share=$root/usr/share etc=$root/etc
+configuration() { # SHARE VULKAN OPENCL
+    share=$root/$1 vulkan=$root/$2/vulkan opencl=$root/$3/OpenCL
     vendor_file "$share/glvnd/egl_vendor.d/10_nvidia.json" libEGL_nvidia.so.0
     platforms=$share/egl/egl_external_platform.d
     vendor_file "$platforms/09_nvidia_wayland2.json" libnvidia-egl-wayland2.so.1
@@ -244,10 +297,10 @@ configuration() {
     vendor_file "$platforms/15_nvidia_gbm.json" libnvidia-egl-gbm.so.1
     vendor_file "$platforms/20_nvidia_xcb.json" libnvidia-egl-xcb.so.1
     vendor_file "$platforms/20_nvidia_xlib.json" libnvidia-egl-xlib.so.1
-    vendor_file "$etc/vulkan/icd.d/nvidia_icd.json" libGLX_nvidia.so.0
-    vendor_file "$etc/vulkan/implicit_layer.d/nvidia_layers.json" libGLX_nvidia.so.0
-    mkdir -p "$etc/OpenCL/vendors" "$share/nvidia"
-    echo libnvidia-opencl.so.1 > "$etc/OpenCL/vendors/nvidia.icd"
+    vendor_file "$vulkan/icd.d/nvidia_icd.json" libGLX_nvidia.so.0
+    vendor_file "$vulkan/implicit_layer.d/nvidia_layers.json" libGLX_nvidia.so.0
+    mkdir -p "$opencl/vendors" "$share/nvidia"
+    echo libnvidia-opencl.so.1 > "$opencl/vendors/nvidia.icd"
     echo optix > "$share/nvidia/nvoptix.bin"
 }
 
@@ -258,11 +311,10 @@ vendor_file() { # FILE LIBRARY
 
 nvidia_nodes() {
     node nvidiactl nvidia-modeset nvidia-uvm nvidia-uvm-tools
-    minor=0
-    for bus in $buses; do
+    for gpu in $gpus; do
+        minor=${gpu#*=}
         node "nvidia$minor"
-        dri "$bus" "$minor" $((128 + minor)) 0x10de
-        minor=$((minor + 1))
+        dri "${gpu%=*}" "$minor" $((128 + minor)) 0x10de
     done
 }
 
@@ -294,23 +346,30 @@ nvidia_proc() {
     printf '%s\n' 'ResmanDebugLevel: 4294967295' 'ModifyDeviceFiles: 1' 'DeviceFileUID: 0' \
         'DeviceFileGID: 0' 'DeviceFileMode: 438' 'RegistryDwords: ""' > "$proc/params"
     echo 'Binary: ""' > "$proc/registry"
-    printf '%s\n' 'Character devices:' '  1 mem' '195 nvidia' '195 nvidiactl' '234 nvidia-caps' \
-        '508 nvidia-uvm' > "$root/proc/devices"
-    minor=0
-    for bus in $buses; do
-        gpu_information "$bus" "$minor"
-        minor=$((minor + 1))
+    character_devices
+    last=0
+    for gpu in $gpus; do
+        minor=${gpu#*=}
+        gpu_information "${gpu%=*}" "$minor"
+        [ "$minor" -le "$last" ] || last=$minor
     done
-    mig_minors > "$root/proc/driver/nvidia-caps/mig-minors"
+    mig_minors "$last" > "$root/proc/driver/nvidia-caps/mig-minors"
     capability "$proc/capabilities/mig/config" 1
     capability "$proc/capabilities/mig/monitor" 2
+}
+
+# The kernel's list of drivers, by major number.
+character_devices() { # [LINE]...
+    rm -f "$root/proc/devices"
+    printf '%s\n' 'Character devices:' '  1 mem' '195 nvidia' '195 nvidiactl' '234 nvidia-caps' \
+        "$@" '508 nvidia-uvm' > "$root/proc/devices"
 }
 
 # The UUID is that of tests/fakes/gpus.h.
 gpu_information() { # BUS_ID MINOR
     mkdir -p "$proc/gpus/$1"
     {
-        printf 'Model: \t\t NVIDIA H100 80GB HBM3\n'
+        printf 'Model: \t\t %s\n' "$model"
         printf 'IRQ:   \t\t %d\n' $((100 + $2))
         printf 'GPU UUID: \t GPU-%02x5f3a7c-91d2-4b6e-8c04-6a1e2d9b7f30\n' "$2"
         printf 'Video BIOS: \t 96.00.99.00.01\n'
@@ -325,11 +384,11 @@ gpu_information() { # BUS_ID MINOR
 }
 
 # The kernel's table of capabilities: 15 GPU instances of 8 compute instances for each GPU.
-mig_minors() {
+mig_minors() { # LAST_MINOR
     echo 'config 1'
     echo 'monitor 2'
-    awk 'BEGIN {
-        for (gpu = 0; gpu < 4; gpu++)
+    awk -v last="$1" 'BEGIN {
+        for (gpu = 0; gpu <= last; gpu++)
             for (gi = 0; gi < 15; gi++) {
                 minor = 3 + 135 * gpu + 9 * gi
                 printf "gpu%d/gi%d/access %d\n", gpu, gi, minor
@@ -384,7 +443,10 @@ make_tree() ( # NAME
     root=$drivers/$1.part
     rm -rf "$root"
     case $1 in
-    h100 | rhel | alternatives | nocache | two | mismatch | newglibc | mig | rocm | intel) "$1" ;;
+    h100 | rhel | alternatives | nocache | two | mismatch | newglibc | mig | a100 | gds | rocm | \
+        intel) "$1" ;;
+    # No function can have that name.
+    local) in_usr_local ;;
     *) echo "unknown driver $1" >&2; exit 2 ;;
     esac
     mv "$root" "$drivers/$1"

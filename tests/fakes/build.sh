@@ -32,10 +32,10 @@ program() { # FILE SOURCE VERSION
     build "$3" -nostartfiles -o "$1" "$fakes/start.c" "$fakes/$2.c" -Wl,--no-as-needed -l:libdl.so.2
 }
 
-# All of libraries.txt, with the links that a driver's packages and ldconfig make.
-libraries() ( # DIRECTORY VERSION
+# All libraries of a table, with the links that a driver's packages and ldconfig make.
+libraries() ( # DIRECTORY VERSION [TABLE]
     directory=$1 driver=$2
-    table "$driver" |
+    table "$driver" "${3:-libraries}" |
         while read -r name soname source extra; do
             needed=
             mkdir -p "$directory/$(dirname "$name")"
@@ -52,9 +52,9 @@ libraries() ( # DIRECTORY VERSION
         done
 )
 
-# The rows of libraries.txt for a version.
-table() { # VERSION
-    sed -e '/^#/d' -e "s/\.so\.V\>/.so.$1/g" "$fakes/libraries.txt"
+# The rows of a table, libraries.txt unless another is named, for a version.
+table() { # VERSION [TABLE]
+    sed -e '/^#/d' -e "s/\.so\.V\>/.so.$1/g" "$fakes/${2:-libraries}.txt"
 }
 
 # A symbolic link in place of whatever is there, and the directories above it.

@@ -11,7 +11,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* A machine of another kind says so on the command line. */
+#ifndef GPU_NAME
 #define GPU_NAME "NVIDIA H100 80GB HBM3"
+#endif
 #define UUID_FORMAT "GPU-%02x5f3a7c-91d2-4b6e-8c04-6a1e2d9b7f30"
 
 enum { MAX_GPUS = 64, LAST_MINOR = 247, UUID_LENGTH = 40 };
@@ -43,11 +46,23 @@ static inline int gpu_exists(int minor)
     return access(node, F_OK) == 0;
 }
 
-/* Collects the minors a question is answered with yes for, ascending; gives back how many. */
+/* The minor of a place on the bus, or -1 after the last; ascending unless BUS_ORDER lists them. */
+static inline int minor_at(int place)
+{
+#ifdef BUS_ORDER
+    static const int order[] = { BUS_ORDER };
+    return place < (int)(sizeof order / sizeof *order) ? order[place] : -1;
+#else
+    return place <= LAST_MINOR ? place : -1;
+#endif
+}
+
+/* Collects the minors a question is answered with yes for, as the driver counts its GPUs: in the
+ * order of the bus; gives back how many. */
 static inline int find_gpus(int minors[MAX_GPUS], int (*wanted)(int))
 {
-    int count = 0;
-    for (int minor = 0; minor <= LAST_MINOR && count < MAX_GPUS; minor++)
+    int count = 0, minor;
+    for (int place = 0; (minor = minor_at(place)) >= 0 && count < MAX_GPUS; place++)
         if (wanted(minor))
             minors[count++] = minor;
     return count;

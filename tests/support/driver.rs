@@ -14,6 +14,9 @@ pub const VERSION: &str = "580.159.04";
 /// The version of the second driver in the tree `two`; its kernel module is of this one.
 pub const OLDER_VERSION: &str = "570.133.20";
 
+/// The minors of the GPUs in the tree `a100`, in the order of the bus.
+pub const A100_MINORS: [u8; 8] = [2, 3, 0, 1, 7, 8, 5, 6];
+
 /// Debian's directory of libraries.
 pub const MULTIARCH: &str = "usr/lib/x86_64-linux-gnu";
 
@@ -35,7 +38,7 @@ pub fn own_driver(name: &str, scratch: &Scratch) -> PathBuf {
     tree
 }
 
-/// A library of the driver: a row of `tests/fakes/libraries.txt`.
+/// A library of the driver: a row of a table in `tests/fakes`.
 #[derive(Debug)]
 pub struct Library {
     /// The file, below the directory of libraries.
@@ -45,7 +48,16 @@ pub struct Library {
 
 /// All libraries of a version of the driver.
 pub fn libraries(version: &str) -> Vec<Library> {
-    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes/libraries.txt");
+    rows("libraries.txt", version)
+}
+
+/// The libraries that only the tree `local` has besides.
+pub fn older_libraries(version: &str) -> Vec<Library> {
+    rows("older.txt", version)
+}
+
+fn rows(table: &str, version: &str) -> Vec<Library> {
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes").join(table);
     let text = fs::read_to_string(table).unwrap();
     let row = |line: &str| {
         let with_version = |word: &str| match word.strip_suffix(".so.V") {

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -31,48 +31,16 @@ pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Runs `work` on this machine with the driver, the GPUs and the files of a tree of
-/// `tests/drivers.sh`, as if it had been installed here.
+/// `tests/drivers.sh`, as if it had been installed here (`tests/install-gpus.sh`).
 ///
-/// Only for root. Of the kernel, `/proc/driver` is the tree's, and `/sys` stays this machine's.
+/// Only for root.
 pub fn with_gpus<T: Send>(tree: &Path, work: impl FnOnce() -> T + Send) -> T {
     with_own_mounts(|| {
-        add_nodes(&tree.join("dev"));
-        show(&tree.join("proc/driver"), Path::new("/proc/driver"));
-        for directory in ["usr/lib", "usr/bin", "usr/share", "etc", "run"] {
-            let place = Path::new("/").join(directory);
-            let own = tree.join(directory);
-            if own.is_dir() {
-                let layers = format!("lowerdir={}:{}", own.display(), place.display());
-                let flags = MsFlags::MS_RDONLY;
-                mount(Some("driver"), &place, Some("overlay"), flags, Some(layers.as_str()))
-                    .unwrap();
-            }
-        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/install-gpus.sh");
+        let installed = Command::new(script).arg(tree).status();
+        assert!(installed.unwrap().success());
         work()
     })
-}
-
-/// Makes `/dev` a copy of itself with more nodes.
-fn add_nodes(nodes: &Path) {
-    let copy = Path::new("/media");
-    cover(copy, "size=1m");
-    for entry in fs::read_dir("/dev").unwrap().map(Result::unwrap) {
-        let place = copy.join(entry.file_name());
-        let kind = entry.file_type().unwrap();
-        if kind.is_symlink() {
-            symlink(fs::read_link(entry.path()).unwrap(), place).unwrap();
-            continue;
-        }
-        match kind.is_dir() {
-            true => fs::create_dir(&place).unwrap(),
-            false => drop(fs::File::create(&place).unwrap()),
-        }
-        show(&entry.path(), &place);
-    }
-    let copied = Command::new("cp").arg("-a").arg(nodes.join(".")).arg(copy).status().unwrap();
-    assert!(copied.success());
-    fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).unwrap();
-    show(copy, Path::new("/dev"));
 }
 
 /// Where version 1 of control groups has its devices controller.
