@@ -4,6 +4,7 @@
 //! plans are in `tests/plans/gpu/`. After a change that is meant to change them:
 //! `INSTA_UPDATE=always cargo test --test hrun plans_gpu` and read the difference.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,6 +57,13 @@ impl Case {
 
     fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
+        self
+    }
+
+    fn file(self, path: &str, text: &str) -> Self {
+        let path = self.tree.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
         self
     }
 
@@ -154,6 +162,8 @@ fn hosts() {
     assert_plan("host-nocache", on("nocache"));
     assert_plan("host-two", on("two"));
     assert_plan("host-mismatch", on("mismatch"));
+    let old = on("rhel").file("proc/sys/kernel/osrelease", "4.18.0-553.el8_10.x86_64\n");
+    assert_plan("host-rhel-8", old);
     let choice = ("ROCR_VISIBLE_DEVICES", "1");
     assert_plan("host-rocm", Case::on("rocm").option("rocm", "").variable(choice.0, choice.1));
     assert_plan("host-intel", Case::on("intel").option("intel", ""));

@@ -57,9 +57,9 @@ pub(super) fn find(request: &Request, host: &Host, _: &Image) -> Result<Edits> {
             "{CONTROL} is closed to you, or to this job's control group; {CLOSED}"
         )));
     }
-    if request.driver_root.is_some() {
+    if let Some(root) = &request.driver_root {
         let is_node = |name: &[u8]| matches!(name, b"kfd" | b"dri");
-        devices::show_nodes(&files, host, &is_node, &mut edits, &origin);
+        devices::show_nodes(&files, root, host, &is_node, &mut edits, &origin);
     }
     devices::pass_choices(&CHOICES, host, &mut edits);
     Ok(edits)

@@ -4,7 +4,7 @@
 //! ([`crate::cdi`]). In a container of root, only the devices asked for are there; here all of the
 //! host's `/dev` is, so the other devices of the same descriptions are hidden.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::nvidia;
@@ -203,8 +203,8 @@ fn name_libraries(wanted: &CdiEdits, host: &Host, edits: &mut Edits, origin: &Or
     };
     for mount in wanted.mounts.iter().filter(|mount| is_known(&mount.container_path)) {
         let MountContent::Bind { host_path, .. } = &mount.content else { continue };
-        let Some(soname) = soname(host_path, host) else { continue };
-        edits.named.library(&soname, &host.files.outside(host_path), origin);
+        let Some((soname, path)) = soname(host_path, host) else { continue };
+        edits.named.library(&soname, &path, origin);
     }
     // What linkers call them: libcuda.so, a link to libcuda.so.1.
     for link in wanted.links.iter().filter(|link| is_known(&link.path)) {
@@ -216,14 +216,15 @@ fn name_libraries(wanted: &CdiEdits, host: &Host, edits: &mut Edits, origin: &Or
     }
 }
 
-/// What other libraries call a library of the host; nothing if programs cannot load it.
-fn soname(path: &Path, host: &Host) -> Option<std::ffi::OsString> {
+/// What other libraries call a library of the host, and its path without symbolic links; nothing
+/// if programs cannot load it.
+fn soname(path: &Path, host: &Host) -> Option<(OsString, PathBuf)> {
     let (path, kind) = host.find(path).ok()??;
     let name = path.file_name().map(OsStr::to_owned);
     let file = (kind == Kind::File).then(|| host.files.open_file(&path).ok())??;
     let object = Object::read(&file).ok()?;
     let is_loadable = object.is_shared && object.abi == Abi::NATIVE;
-    is_loadable.then(|| object.soname.or(name))?
+    is_loadable.then(|| Some((object.soname.or(name)?, path)))?
 }
 
 /// Groups cannot be joined without rights; the caller may be a member already.

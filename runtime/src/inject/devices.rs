@@ -9,6 +9,7 @@ use crate::look::directory::DirectoryTree;
 use crate::look::files::{Files, Kind};
 use crate::look::host::Host;
 use crate::origin::Origin;
+use crate::paths::below;
 use crate::plan::Note;
 use crate::request::{Asked, EnvEdit, Request, Wanted};
 
@@ -25,11 +26,12 @@ pub(super) struct Lack {
     pub(super) is_broken: bool,
 }
 
-/// Shows nodes of a tree of its own; those of the host are there already.
+/// Shows nodes of a tree of its own, by its root on the host; those of the host are there already.
 ///
 /// What does not open, for this user or this job's control group, is not shown.
 pub(super) fn show_nodes(
     files: &DirectoryTree,
+    root: &Path,
     host: &Host,
     is_node: &dyn Fn(&[u8]) -> bool,
     edits: &mut Edits,
@@ -37,10 +39,9 @@ pub(super) fn show_nodes(
 ) {
     for name in files.names(Path::new("/dev"), is_node).unwrap_or_default() {
         let path = Path::new("/dev").join(name);
-        let source = files.outside(&path);
         let is_directory = files.kind(&path) == Ok(Some(Kind::Directory));
-        if is_directory || host.can_use(&source) {
-            edits.bind(source, path, origin);
+        if is_directory || host.can_use(&files.outside(&path)) {
+            edits.bind(below(root, &path), path, origin);
         }
     }
 }

@@ -68,8 +68,8 @@ pub(super) fn find(request: &Request, host: &Host, _: &Image) -> Result<Edits> {
             "no render node in {DIRECTORY} is open to you or to this job's control group; {CLOSED}"
         )));
     }
-    if request.driver_root.is_some() {
-        devices::show_nodes(&files, host, &|name| name == b"dri", &mut edits, &origin);
+    if let Some(root) = &request.driver_root {
+        devices::show_nodes(&files, root, host, &|name| name == b"dri", &mut edits, &origin);
     }
     devices::pass_choices(&CHOICES, host, &mut edits);
     Ok(edits)

@@ -62,12 +62,12 @@ pub(super) fn show(scene: &Scene, edits: &mut Edits) -> Result<Vec<String>> {
         hidden.extend(capability_nodes(files, &gpus, &chosen));
         narrow(scene, &gpus, &chosen, edits)?;
     }
-    if request.driver_root.is_some() {
+    if let Some(root) = &request.driver_root {
         let is_node = |name: &[u8]| {
             let path = Path::new("/dev").join(OsStr::from_bytes(name));
             name.starts_with(b"nvidia") && !hidden.contains(&path)
         };
-        devices::show_nodes(files, host, &is_node, edits, origin);
+        devices::show_nodes(files, root, host, &is_node, edits, origin);
     }
     for path in hidden {
         edits.hide(path, origin);

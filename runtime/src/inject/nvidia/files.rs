@@ -77,7 +77,7 @@ impl Shown<'_> {
             for socket in SOCKETS.map(Path::new) {
                 if let Some((source, Kind::Other)) = self.find(socket) {
                     edits.bind(
-                        self.scene.files.outside(&source),
+                        self.scene.on_host(&source),
                         socket.to_path_buf(),
                         self.scene.origin,
                     );
@@ -118,7 +118,7 @@ impl Shown<'_> {
         let variable = self.scene.host.path_variable("CUDA_MPS_PIPE_DIRECTORY");
         let directory = variable.unwrap_or_else(|| PathBuf::from("/tmp/nvidia-mps"));
         if let Ok(Some((path, Kind::Directory))) = self.scene.host.find(&directory) {
-            edits.bind(self.scene.host.files.outside(&path), directory, self.scene.origin);
+            edits.bind(path, directory, self.scene.origin);
         }
     }
 
@@ -133,7 +133,7 @@ impl Shown<'_> {
     /// Kernels before 5.7 look for firmware where the process that uses a GPU first has its root
     /// (commit 901cff7cb961); later ones do not need it inside.
     fn show_firmware(&self, edits: &mut Edits) {
-        let release = self.scene.host.read("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let Some(release) = self.scene.host.read("/proc/sys/kernel/osrelease") else { return };
         let release = String::from_utf8_lossy(&release);
         if !Kernel::fake(release.trim()).is_at_least(5, 7) {
             let directory = Path::new("/lib/firmware/nvidia").join(&self.driver.version);
@@ -143,7 +143,7 @@ impl Shown<'_> {
 
     fn bind_read_only(&self, path: &Path, edits: &mut Edits) {
         let Some((source, _)) = self.find(path) else { return };
-        let source = self.scene.files.outside(&source);
+        let source = self.scene.on_host(&source);
         let content = Content::Bind { source, recursive: true, read_only: true, optional: true };
         edits.mount(content, path.to_path_buf(), self.scene.origin);
     }

@@ -20,7 +20,7 @@ mod visible;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::capability::Capabilities;
 use self::driver::{Driver, Library, Missing};
@@ -36,6 +36,7 @@ use crate::look::files::Files;
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
+use crate::paths::below;
 use crate::plan::Note;
 use crate::request::{Asked, Request, Wanted};
 
@@ -80,6 +81,13 @@ struct Scene<'a> {
     origin: &'a Origin,
 }
 
+impl Scene<'_> {
+    /// Where a file of the driver lies on the host.
+    fn on_host(&self, path: &Path) -> PathBuf {
+        below(self.request.driver_root.as_deref().unwrap_or(Path::new("/")), path)
+    }
+}
+
 /// How much GPUs are wanted, and by whom; who names some wants them.
 fn wish(request: &Request) -> Option<Asked<Wanted>> {
     let named = request.gpus.as_ref();
@@ -89,9 +97,9 @@ fn wish(request: &Request) -> Option<Asked<Wanted>> {
 
 /// Shows a driver that was found, and the GPUs.
 fn show(driver: &Driver, scene: &Scene, edits: &mut Edits) -> Result<()> {
-    let Scene { request, host, image, files, origin } = *scene;
+    let Scene { request, host, image, files, .. } = *scene;
     let wanted = capabilities(request, host)?;
-    name_everything(driver, &wanted, files, &mut edits.named, origin);
+    name_everything(driver, &wanted, scene, &mut edits.named);
     prefer_compat(image, Path::new(compat::DIRECTORY), &driver.version, edits);
     let models = choice::show(scene, edits)?;
     check_requirements(driver, &models, scene, edits)?;
@@ -202,16 +210,11 @@ fn check_requirements(
 }
 
 /// Gives every library the names it is asked for by: those that ldconfig(8) would list.
-fn name_everything(
-    driver: &Driver,
-    wanted: &Capabilities,
-    files: &DirectoryTree,
-    named: &mut Named,
-    origin: &Origin,
-) {
+fn name_everything(driver: &Driver, wanted: &Capabilities, scene: &Scene, named: &mut Named) {
+    let origin = scene.origin;
     let is_wanted = |library: &&Library| capability::wants(wanted, &library.name);
     for Library { path, soname, linker_name, .. } in driver.libraries.iter().filter(is_wanted) {
-        named.library(soname, &files.outside(path), origin);
+        named.library(soname, &scene.on_host(path), origin);
         // Many programs ask for the bare name; some packages of the driver lack it.
         let bare = linker_name
             .as_deref()
@@ -225,7 +228,7 @@ fn name_everything(
         }
     }
     for (name, path) in driver.programs.iter().filter(|(name, _)| capability::wants(wanted, name)) {
-        named.program(name, &files.outside(path), origin);
+        named.program(name, &scene.on_host(path), origin);
     }
 }
 
