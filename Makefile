@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT := $(TARGET)/$(TRIPLE)/$(PROFILE)
 
-.PHONY: all build demo test unit lint bench install images drivers programs packages
+.PHONY: all build demo test test-full unit lint fuzz bench install images drivers programs packages
 
 all: build
 
@@ -44,11 +44,23 @@ demo: build
 
 lint:
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
 test: lint images drivers programs
 	cargo test --workspace --no-run
 	tests/session.sh $(TARGET) cargo test --workspace
+
+# Random input for the parsers of foreign files, so many seconds each:
+# make fuzz [SECONDS=60] [TARGETS="elf passwd"].
+SECONDS ?= 600
+
+fuzz:
+	@tests/packages.sh g++
+	@mkdir -p $(TARGET)
+	@fuzz/run.sh $(TARGET) $(SECONDS) $(TARGETS)
+
+test-full: test fuzz
 
 install: build
 	install -D -m 755 $(BUILT)/hrun $(DESTDIR)$(PREFIX)/bin/hrun

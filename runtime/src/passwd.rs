@@ -75,29 +75,32 @@ pub fn merge_groups(file: &[u8], groups: &[Group], member: &OsStr) -> Vec<u8> {
 
 /// The lines of entries with an id.
 fn lines_of_id(file: &[u8], wanted: u32) -> impl Iterator<Item = Range<usize>> {
-    let field = format!(":{wanted}:").into_bytes();
-    lines_with(file, field).filter(move |line| id(&file[line.clone()]) == Some(wanted))
+    // Zeros may stand before it, so it need not follow a colon.
+    let text = format!("{wanted}:").into_bytes();
+    lines_with(file, text).filter(move |line| id(&file[line.clone()]) == Some(wanted))
 }
 
 /// The lines of entries with a name.
 fn lines_of_name(file: &[u8], wanted: &OsStr) -> impl Iterator<Item = Range<usize>> {
-    let start = [wanted.as_bytes(), b":"].concat();
-    let field = start.clone();
-    lines_with(file, field).filter(move |line| file[line.clone()].starts_with(&start))
+    let mut start: Vec<u8> = in_field(wanted.as_bytes()).collect();
+    start.push(b':');
+    lines_with(file, start.clone()).filter(move |line| file[line.clone()].starts_with(&start))
 }
 
-/// The lines that hold a text, each as often as it does.
+/// The lines that hold a text.
 ///
 /// Taking every line apart would be a good part of all that hrun does before the command starts
 /// (docs/decisions/0009); the C library finds a text many bytes at a time.
 fn lines_with(file: &[u8], text: Vec<u8>) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     iter::from_fn(move || {
-        let at = from + sys::find(&file[from..], &text)?;
-        from = at + 1;
-        let start = file[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let length = file[at..].iter().position(|byte| *byte == b'\n');
-        Some(start..length.map_or(file.len(), |length| at + length))
+        let at = from + sys::find(file.get(from..)?, &text)?;
+        let before = file[from..at].iter().rposition(|byte| *byte == b'\n');
+        let after = file[at..].iter().position(|byte| *byte == b'\n');
+        let line =
+            before.map_or(from, |end| from + end + 1)..after.map_or(file.len(), |end| at + end);
+        from = line.end + 1;
+        Some(line)
     })
 }
 
@@ -105,11 +108,11 @@ fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b':')
 }
 
-/// The id is the third field of both files.
+/// The id is the third field of both files, and not the last one.
 fn id(line: &[u8]) -> Option<u32> {
     let (_, rest) = cut(line)?;
     let (_, rest) = cut(rest)?;
-    number(cut(rest).map_or(rest, |(id, _)| id))
+    number(cut(rest)?.0)
 }
 
 /// The first field, and what follows it.
@@ -171,19 +174,25 @@ fn without(file: &[u8], taken: &[(&OsStr, u32)]) -> Vec<u8> {
     kept
 }
 
-/// A field cannot hold a colon or a newline; names from directories sometimes do.
+/// What a field can hold of a text: no colon and no newline; names from directories sometimes do.
+fn in_field(text: &[u8]) -> impl Iterator<Item = u8> {
+    text.iter().copied().filter(|byte| !matches!(byte, b':' | b'\n'))
+}
+
 fn push_line(file: &mut Vec<u8>, fields: &[&[u8]]) {
     for (index, field) in fields.iter().enumerate() {
         if index > 0 {
             file.push(b':');
         }
-        file.extend(field.iter().filter(|byte| !matches!(byte, b':' | b'\n')));
+        file.extend(in_field(field));
     }
     file.push(b'\n');
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/bash\n\
@@ -243,6 +252,42 @@ mod tests {
             merged, "c:x:1000:10::/:\nb:x:10:0:::\n",
             "two lines of the id, one of the name"
         );
+    }
+
+    #[test]
+    fn a_name_that_no_field_can_hold_replaces_what_is_written_for_it() {
+        let user = User { name: "al:i\nce".into(), uid: 7, ..User::default() };
+        let merged =
+            String::from_utf8(merge_user(b"alice:x:8:8:::\nal:x:9:9:::\n", &user)).unwrap();
+        assert_eq!(merged, "al:x:9:9:::\nalice:x:7:0:::\n");
+        let groups = [Group { name: "st:aff".into(), gid: 5 }];
+        let merged = merge_groups(b"staff:x:50:\n", &groups, OsStr::new("alice"));
+        assert_eq!(merged, b"staff:x:5:alice\n");
+    }
+
+    #[test]
+    fn zeros_before_an_id_change_nothing() {
+        let file = b"old:x:007:1:::\nten:x:17:1:::\n";
+        assert_eq!(find_user(file, 7).unwrap().name, "old");
+        let user = User { name: "new".into(), uid: 7, ..User::default() };
+        assert_eq!(merge_user(file, &user), b"ten:x:17:1:::\nnew:x:7:0:::\n");
+    }
+
+    #[test]
+    fn a_line_that_ends_with_an_id_is_no_entry_of_it() {
+        let file = b"a:x:7\nb7:x:7\n";
+        let groups = [Group { name: "c".into(), gid: 7 }];
+        let merged = merge_groups(file, &groups, OsStr::new("alice"));
+        assert_eq!(merged, b"a:x:7\nb7:x:7\nc:x:7:alice\n");
+    }
+
+    #[test]
+    fn a_long_line_is_looked_at_once() {
+        let line = b":1000:".repeat(1 << 18);
+        let start = Instant::now();
+        assert_eq!(find_user(&line, 1000), None);
+        assert!(merge_user(&line, &alice()).starts_with(&line));
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
 
     #[test]

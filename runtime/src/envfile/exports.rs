@@ -1,6 +1,8 @@
 //! The plain `export NAME=value` lines of a shell script, which is all of it that hrun applies:
 //! it runs no code of an image before the command.
 
+use std::mem;
+
 use super::Assignment;
 use super::parser::{Dialect, Parser};
 
@@ -22,13 +24,15 @@ pub fn read(script: &[u8]) -> Exports {
     let mut exports = Exports::default();
     let mut depth = 0_usize;
     for line in joined_lines(script) {
-        let line = line.trim_ascii();
+        // What ends it may be an escaped blank.
+        let line = line.trim_ascii_start();
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
         match plain_export(line).filter(|_| depth == 0) {
             Some(assignment) => exports.assignments.push(assignment),
             None => {
+                let line = line.trim_ascii_end();
                 depth = depth_after(line, depth);
                 exports.skipped.push(String::from_utf8_lossy(line).into_owned());
             }
@@ -37,19 +41,58 @@ pub fn read(script: &[u8]) -> Exports {
     exports
 }
 
-/// The lines of a script, those joined where a backslash ends one.
-fn joined_lines(script: &[u8]) -> Vec<Vec<u8>> {
-    let mut lines: Vec<Vec<u8>> = Vec::new();
-    let mut goes_on = false;
-    for line in script.split(|byte| *byte == b'\n') {
-        let joins = line.ends_with(b"\\");
-        let text = if joins { &line[..line.len() - 1] } else { line };
-        match lines.last_mut().filter(|_| goes_on) {
-            Some(last) => last.extend_from_slice(text),
-            None => lines.push(text.to_vec()),
+/// What a shell knows of a byte by those before it in its line.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// The quote it stands in, or 0.
+    quote: u8,
+    /// It stands after a backslash that takes its meaning.
+    is_escaped: bool,
+    /// It does not start a word.
+    is_in_word: bool,
+    /// It stands after a `#` that started a word.
+    is_comment: bool,
+}
+
+impl Place {
+    /// The place behind a byte at this place.
+    fn after(self, byte: u8) -> Place {
+        let is_plain = self.quote == 0 && !self.is_escaped;
+        let is_comment = self.is_comment || is_plain && byte == b'#' && !self.is_in_word;
+        let takes_escapes = self.quote != b'\'' && !is_comment;
+        Place {
+            quote: match (self.quote, byte) {
+                _ if self.is_escaped => self.quote,
+                (b'\'', b'\'') | (b'"', b'"') => 0,
+                (0, b'\'' | b'"') => byte,
+                (quote, _) => quote,
+            },
+            is_escaped: byte == b'\\' && takes_escapes && !self.is_escaped,
+            is_in_word: !(is_plain && b" \t;&|()<>".contains(&byte)),
+            is_comment,
         }
-        goes_on = joins;
     }
+}
+
+/// The lines of a script, those joined that a backslash joins: none in a comment, none in single
+/// quotes, and none that is itself escaped.
+fn joined_lines(script: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    let mut line = Vec::new();
+    let mut place = Place::default();
+    for byte in script.iter().copied() {
+        if byte != b'\n' {
+            line.push(byte);
+            place = place.after(byte);
+        } else if place.is_escaped {
+            line.pop();
+            place.is_escaped = false;
+        } else {
+            lines.push(mem::take(&mut line));
+            place = Place::default();
+        }
+    }
+    lines.push(line);
     lines
 }
 
@@ -63,39 +106,51 @@ fn plain_export(line: &[u8]) -> Option<Assignment> {
     let [assignment] = assignments.as_slice() else { return None };
     let name = assignment.name.as_encoded_bytes();
     let is_name = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let is_name = is_name && !name[0].is_ascii_digit();
     is_name.then(|| assignment.clone())
 }
 
 /// Whether only a shell knows what stands after `export`.
 fn takes_a_shell(text: &[u8]) -> bool {
-    let text = text.trim_ascii();
-    let mut quote = 0;
+    let text = text.strip_suffix(b"\r").unwrap_or(text).trim_ascii_start();
+    let mut place = Place::default();
     let mut previous = b'=';
-    for (index, byte) in text.iter().enumerate() {
-        let is_special = match (quote, byte) {
-            (b'\'', b'\'') | (b'"', b'"') => {
-                quote = 0;
-                false
-            }
-            (0, b'\'' | b'"') => {
-                quote = *byte;
-                false
-            }
-            // A comment goes to the end of the line.
-            (0, b'#') if previous.is_ascii_whitespace() => return false,
-            (0, b' ' | b'\t') => !text[index..].trim_ascii_start().starts_with(b"#"),
+    for (index, byte) in text.iter().copied().enumerate() {
+        let (here, rest) = (place, &text[index + 1..]);
+        place = here.after(byte);
+        if place.is_comment {
+            return false;
+        }
+        let is_special = match (here.quote, byte) {
+            _ if here.is_escaped => false,
+            (b'\'', _) => false,
+            (_, b'`') => true,
+            (quote, b'$') => is_special_after_dollar(rest, quote),
             (0, b'~') => matches!(previous, b'=' | b':'),
             (0, b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')') => true,
-            (0 | b'"', b'`') => true,
-            (b'"', b'(') => previous == b'$',
+            (0, b' ' | b'\t') => {
+                let word = rest.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
+                !matches!(word, None | Some(b'#'))
+            }
+            // Blanks to the parser, but not to a shell.
+            (0, b'\r' | b'\x0c') => true,
             _ => false,
         };
-        if is_special && previous != b'\\' {
+        if is_special {
             return true;
         }
-        previous = *byte;
+        previous = byte;
     }
     false
+}
+
+/// Whether a `$` starts a command, one of a shell's own parameters (`$1`, `$$`) or bash's `$'..'`.
+fn is_special_after_dollar(rest: &[u8], quote: u8) -> bool {
+    match rest.first() {
+        Some(b'(' | b'0'..=b'9' | b'$' | b'?' | b'!' | b'#' | b'*' | b'@' | b'-') => true,
+        Some(b'\'' | b'"') => quote == 0,
+        _ => false,
+    }
 }
 
 /// How many blocks are open after a line.
@@ -112,4 +167,63 @@ fn depth_after(line: &[u8], depth: usize) -> usize {
         b"fi" | b"esac" | b"done" | b"}" | b")" => depth.saturating_sub(1),
         _ => depth,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a script sets, as `NAME=value`; variables are unset.
+    fn set_by(script: &str) -> Vec<String> {
+        let text = |read: &Assignment| {
+            let value = read.value.expand(&|_| None);
+            format!("{}={}", read.name.display(), value.display())
+        };
+        read(script.as_bytes()).assignments.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_backslash_means_what_it_means_to_a_shell() {
+        for (line, expected) in [
+            (r"export A=a\\b\;c\~\ d\'", r"A=a\b;c~ d'"),
+            (r"export A=\a", r"A=a"),
+            (r#"export A="\a\$\'""#, r"A=\a$\'"),
+            (r"export A=x\ ", r"A=x "),
+            (r"export A=x\ #y", r"A=x #y"),
+            (r"export A='\'\' # it''s", r"A=\'"),
+        ] {
+            assert_eq!(set_by(line), [expected], "{line}");
+        }
+        for line in [r"export A=a\\;reboot", r#"export A=\";reboot"#, r"export A=\';reboot"] {
+            assert!(set_by(line).is_empty(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_joined_where_a_shell_joins_it() {
+        assert_eq!(set_by("export A=/a:\\\n/b\n"), ["A=/a:/b"]);
+        assert_eq!(set_by("# see \\\nexport A=1\n"), ["A=1"]);
+        assert_eq!(set_by("export A=1 # see \\\nexport B=2\n"), ["A=1", "B=2"]);
+        assert_eq!(set_by("export A=a\\\\\nexport B=2\n"), ["A=a\\", "B=2"]);
+        assert!(set_by("export A='a\\\nb'\n").is_empty(), "the value has two lines");
+    }
+
+    #[test]
+    fn what_only_a_shell_knows_is_left_out() {
+        for value in
+            ["/tmp/$$", "$1", "\"$0\"", "$?", "$@", "$'a\\n'", "$\"a\"", "$(date)", "`date`"]
+        {
+            assert!(set_by(&format!("export A={value}")).is_empty(), "{value}");
+        }
+        for line in
+            ["export 1A=x", "export A=1\r\nexport B", "export A=1 \u{c}B=2", "export A= \r # c"]
+        {
+            assert!(!set_by(line).iter().any(|read| read != "A=1"), "{line}");
+        }
+        assert_eq!(set_by("export A='$1' B"), [""; 0]);
+        assert_eq!(
+            set_by("export A='$1$$'\nexport B=5$\nexport C=\"$\"\r\n"),
+            ["A=$1$$", "B=5$", "C=$"]
+        );
+    }
 }

@@ -28,7 +28,8 @@ pub(super) enum Dialect {
     File,
     /// The same, but `$` means itself.
     Literal,
-    /// What a shell reads: in double quotes, `\n` is two characters.
+    /// What a shell reads: a backslash takes the meaning of any character, but in double quotes,
+    /// where `\n` is two characters.
     Shell,
 }
 
@@ -260,6 +261,7 @@ impl Parser {
             (_, b'\n') => b"",
             (_, b'\\' | b'"' | b'$') => &[byte],
             (Quote::None, b'\'' | b'#' | b' ' | b'}') => &[byte],
+            (Quote::None, 1..) if self.dialect == Dialect::Shell => &[byte],
             (Quote::Double, b'`') => &[byte],
             (Quote::Double, b'n' | b'r' | b't') if self.dialect == Dialect::Shell => {
                 return value.push_text(b"\\");

@@ -1,0 +1,82 @@
+#!/bin/sh
+# Makes files to start from below a directory, one directory for each target: fuzz/seeds.sh DIRECTORY
+#
+# They are this machine's own files, and those that tests read.
+set -eu
+
+root=$(dirname "$0")/..
+seeds=$1
+rm -rf "$seeds"
+for target in "$root"/fuzz/targets/*.rs; do
+    mkdir -p "$seeds/$(basename "$target" .rs)"
+done
+
+# Small libraries, whole, one with all that hrun reads, and the start of a program.
+find /lib/ /usr/lib/ -maxdepth 2 -name 'lib*.so*' -type f -size -48k 2> /dev/null | sort | head -n 8 |
+while read -r library; do
+    cp "$library" "$seeds/elf/"
+done
+fakes=$root/tests/fakes
+gcc -shared -nostdlib -o "$seeds/elf/all" "$fakes/compat.s" -Wl,-soname=libcuda.so.1 \
+    -Wl,--version-script="$fakes/future.map" -Wl,--no-as-needed -l:libc.so.6
+head -c 65536 "$(command -v find)" > "$seeds/elf/program"
+
+# The three formats of caches: this machine's, and one of one library, by hand.
+[ ! -e /etc/ld.so.cache ] || cp /etc/ld.so.cache "$seeds/ldcache/machine"
+old() {
+    printf 'ld.so-1.7.0\000\001\000\000\000\003\000\000\000\000\000\000\000\012\000\000\000'
+}
+new() {
+    printf 'glibc-ld.so.cache1.1\001\000\000\000\030\000\000\000\002\000\000\000'
+    printf '\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000'
+    printf '\003\003\000\000\110\000\000\000\122\000\000\000'
+    printf '\000\000\000\000\000\000\000\000\000\000\000\000'
+}
+strings() {
+    printf 'libx.so.1\000/lib/libx.so.1\000'
+}
+(old && strings) > "$seeds/ldcache/old"
+(new && strings) > "$seeds/ldcache/new"
+(old && printf '\000\000\000\000' && new && strings) > "$seeds/ldcache/compat"
+
+# Descriptions of devices, JSON as YAML too.
+descriptions=$root/runtime/src/cdi/testdata
+cp "$root/fuzz/all.json" "$descriptions"/*.json "$seeds/cdi_json/"
+cp "$root/fuzz/all.json" "$descriptions"/* "$seeds/cdi_yaml/"
+# Its strings, but for the names of fields, a line each.
+grep -oE '"[^"]+":?' "$root/fuzz/all.json" | sed '/:$/d; s/"//g' > "$seeds/cdi_edits/strings"
+# Words that mutations put in.
+for target in cdi_json cdi_yaml cdi_edits; do
+    { grep -oE '"[^"]+"' "$root/fuzz/all.json"; printf '"%s"\n' / /. /.. // '\x0a'; } |
+        sort -u > "$seeds/$target.dict"
+done
+
+cat > "$seeds/envfile/file" <<'END'
+# a comment
+export PATH=/opt/bin:$PATH # another
+A='it''s' B
+B = "a\tb\"${C:-"d ${E:+:$F}"}\
+g"
+LIST=$NO:/a:${NO}	
+
+END
+cat > "$seeds/envfile/script" <<'END'
+#!/bin/sh
+export LANG="${LANG:-"C.UTF-8"}"
+if [ -n "$X" ]; then
+    export A=1
+fi
+export B=a\;b:\~ # plain
+export C='x y':"$B"
+export D=$(date); export E=`date`
+cat <<EOF
+END
+printf 'A=1\000B=\000C==x\n y\000' > "$seeds/envfile/records"
+
+user() {
+    printf 'alice\0001000\000100\000/home/alice\000'
+    cat "$1"
+}
+user /etc/passwd > "$seeds/passwd/users"
+user /etc/group > "$seeds/passwd/groups"
+printf 'b\00010\0007\000b\000a:x:10:20:1000:/:\nb:x:7:\nshort:x:1\n#\nz:x:10:7:::' > "$seeds/passwd/odd"

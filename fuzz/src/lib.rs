@@ -1,0 +1,3 @@
+//! What several fuzz targets ask for.
+
+pub mod devices;
