@@ -1,7 +1,7 @@
 //! What hrun and its injectors want changed in a container: mounts, variables and notes.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::origin::Origin;
 use crate::plan::Note;
@@ -83,7 +83,7 @@ pub enum Content {
 /// Libraries and programs of the host, and the names they are found by.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Named {
-    /// Libraries, each name once.
+    /// Libraries; of equal names the first counts.
     pub libraries: Vec<NamedFile>,
     /// Libraries of the image that come before the host's, by soname.
     pub preferred: Vec<(OsString, PathBuf)>,
@@ -205,35 +205,25 @@ impl Edits {
 
 impl Named {
     /// Gives a library of the host a name; a name that is taken keeps its meaning.
-    pub fn library(&mut self, name: &OsStr, file: &Path, origin: &Origin) {
-        self.add_library(name, Meaning::File(file.to_path_buf()), origin);
+    pub fn library(&mut self, name: &OsStr, file: PathBuf, origin: &Origin) {
+        let (name, origin) = (name.to_owned(), origin.clone());
+        self.libraries.push(NamedFile { name, means: Meaning::File(file), origin });
     }
 
     /// Gives a library that was named another name; a name that is taken keeps its meaning.
     pub fn library_link(&mut self, name: &OsStr, known: &OsStr, origin: &Origin) {
-        self.add_library(name, Meaning::Name(known.to_owned()), origin);
+        let (name, origin) = (name.to_owned(), origin.clone());
+        self.libraries.push(NamedFile { name, means: Meaning::Name(known.to_owned()), origin });
     }
 
     /// Gives a program of the host a name.
-    pub fn program(&mut self, name: &OsStr, file: &Path, origin: &Origin) {
-        let means = Meaning::File(file.to_path_buf());
+    pub fn program(&mut self, name: &OsStr, file: PathBuf, origin: &Origin) {
+        let means = Meaning::File(file);
         self.programs.push(NamedFile { name: name.to_owned(), means, origin: origin.clone() });
     }
 
-    fn add_library(&mut self, name: &OsStr, means: Meaning, origin: &Origin) {
-        if self.libraries.iter().all(|library| library.name != name) {
-            self.libraries.push(NamedFile { name: name.to_owned(), means, origin: origin.clone() });
-        }
-    }
-
     fn merge(&mut self, other: Named) {
-        if self.libraries.is_empty() {
-            self.libraries = other.libraries;
-        } else {
-            for NamedFile { name, means, origin } in other.libraries {
-                self.add_library(&name, means, &origin);
-            }
-        }
+        self.libraries.extend(other.libraries);
         self.preferred.extend(other.preferred);
         self.programs.extend(other.programs);
     }

@@ -204,7 +204,7 @@ fn name_libraries(wanted: &CdiEdits, host: &Host, edits: &mut Edits, origin: &Or
     for mount in wanted.mounts.iter().filter(|mount| is_known(&mount.container_path)) {
         let MountContent::Bind { host_path, .. } = &mount.content else { continue };
         let Some((soname, path)) = soname(host_path, host) else { continue };
-        edits.named.library(&soname, &path, origin);
+        edits.named.library(&soname, path, origin);
     }
     // What linkers call them: libcuda.so, a link to libcuda.so.1.
     for link in wanted.links.iter().filter(|link| is_known(&link.path)) {

@@ -11,6 +11,8 @@ use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustc_hash::FxHashSet;
+
 use super::leftovers;
 use crate::edits::{Content, Edits, Meaning, Named, NamedFile};
 use crate::elf::Abi;
@@ -47,7 +49,9 @@ const CACHE: &str = "/etc/ld.so.cache";
 
 /// Asks for everything that injectors gave names to be found inside.
 pub(super) fn finish(request: &Request, image: &Image, edits: &mut Edits) {
-    let named = mem::take(&mut edits.named);
+    let mut named = mem::take(&mut edits.named);
+    let mut seen = FxHashSet::default();
+    named.libraries.retain(|library| seen.insert(library.name.clone()));
     if named.libraries.is_empty() && named.programs.is_empty() {
         return;
     }

@@ -10,7 +10,12 @@ use std::ffi::c_char;
 /// else; other bytes compare as the machine's `char` does, signed or not. The loader searches by
 /// halving, so any other order would hide entries from it.
 pub fn compare(left: &[u8], right: &[u8]) -> Ordering {
-    let (mut left, mut right) = (left, right);
+    // Most names have much in common; a number must be looked at as a whole.
+    let mut same = left.iter().zip(right).take_while(|(left, right)| left == right).count();
+    while same > 0 && left[same - 1].is_ascii_digit() {
+        same -= 1;
+    }
+    let (mut left, mut right) = (&left[same..], &right[same..]);
     loop {
         let is_number = |name: &[u8]| name.first().is_some_and(u8::is_ascii_digit);
         let order = match (is_number(left), is_number(right)) {

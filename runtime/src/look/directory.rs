@@ -90,8 +90,36 @@ impl DirectoryTree {
         path: &Path,
         fits: &dyn Fn(&[u8]) -> bool,
     ) -> Result<BTreeSet<OsString>, Errno> {
+        Ok(self.entries(path, fits)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The same, with what each is.
+    ///
+    /// # Errors
+    ///
+    /// As [`DirectoryTree::names`], and as [`Files::kind`].
+    pub fn entries(
+        &self,
+        path: &Path,
+        fits: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<BTreeMap<OsString, Kind>, Errno> {
         let entries = Directory::open(&self.outside(path))?.entries_that(fits)?;
-        Ok(entries.into_iter().map(|(name, _)| name).collect())
+        let kind = |(name, kind): file::DirectoryEntry| {
+            let kind = self.entry_kind(kind, || below(path, Path::new(&name)))?;
+            Ok((name, kind))
+        };
+        entries.into_iter().map(kind).collect()
+    }
+
+    /// What an entry of a directory is; some file systems leave it to lstat(2).
+    fn entry_kind(&self, kind: u8, path: impl Fn() -> PathBuf) -> Result<Kind, Errno> {
+        Ok(match kind {
+            libc::DT_DIR => Kind::Directory,
+            libc::DT_REG => Kind::File,
+            libc::DT_LNK => Kind::Link,
+            libc::DT_UNKNOWN => self.kind(&path())?.unwrap_or(Kind::Other),
+            _ => Kind::Other,
+        })
     }
 
     /// Opens a regular file, to read parts of it.
@@ -133,14 +161,7 @@ impl DirectoryTree {
         let mut kinds = Vec::with_capacity(entries.len());
         for (name, kind) in entries {
             let child = below(path, Path::new(name));
-            let kind = match *kind {
-                libc::DT_DIR => Kind::Directory,
-                libc::DT_REG => Kind::File,
-                libc::DT_LNK => Kind::Link,
-                // Some file systems leave it to lstat(2).
-                libc::DT_UNKNOWN => self.kind(&child)?.unwrap_or(Kind::Other),
-                _ => Kind::Other,
-            };
+            let kind = self.entry_kind(*kind, || child.clone())?;
             self.known.borrow_mut().insert(child.into(), Ok(Some(kind)));
             kinds.push(kind);
         }

@@ -12,6 +12,7 @@ use crate::elf::{Abi, NeededVersion, Object};
 use crate::ldcache::Cache;
 use crate::look::directory::DirectoryTree;
 use crate::look::files::{self, Files, Kind};
+use crate::paths::below;
 use crate::plan::Note;
 
 /// Where distributions, installers and driver containers put the libraries, besides the places
@@ -201,16 +202,22 @@ fn directories(files: &DirectoryTree, version: &str) -> Vec<PathBuf> {
         let file = directory.join(format!("{signpost}.{version}"));
         matches!(files.kind(&file), Ok(Some(Kind::File | Kind::Link)))
     };
-    let mut found: Vec<PathBuf> = Vec::new();
-    let mut add = |directory: PathBuf| {
-        let holds = SIGNPOSTS.iter().any(|signpost| has(&directory, signpost));
-        if holds && !found.contains(&directory) {
-            found.push(directory);
+    let holding = |directories: &mut dyn Iterator<Item = PathBuf>| {
+        let mut found: Vec<PathBuf> = Vec::new();
+        for directory in directories {
+            let holds = SIGNPOSTS.iter().any(|signpost| has(&directory, signpost));
+            if holds && !found.contains(&directory) {
+                found.push(directory);
+            }
         }
+        found
     };
-    DIRECTORIES.iter().filter_map(|directory| real_directory(files, directory)).for_each(&mut add);
-    cached_directories(files).into_iter().for_each(&mut add);
-    found
+    let mut usual = DIRECTORIES.iter().filter_map(|directory| real_directory(files, directory));
+    match holding(&mut usual) {
+        // The cache has a thousand names, and is seldom needed.
+        none if none.is_empty() => holding(&mut cached_directories(files).into_iter()),
+        found => found,
+    }
 }
 
 /// The directories that the host's loader finds a driver in.
@@ -236,15 +243,15 @@ impl Driver {
         let is_linker_name = |name: &[u8]| name.starts_with(b"lib") && name.ends_with(b".so");
         let is_library =
             |name: &[u8]| name.starts_with(b"lib") && name.ends_with(&suffix) || is_own(name);
-        let Ok(names) = files.names(directory, &|name| is_library(name) || is_linker_name(name))
+        let Ok(names) = files.entries(directory, &|name| is_library(name) || is_linker_name(name))
         else {
             return;
         };
-        for name in names.iter().filter(|name| is_library(name.as_bytes())) {
-            match self.library(files, directory, name) {
+        for (name, kind) in names.iter().filter(|(name, _)| is_library(name.as_bytes())) {
+            match self.library(files, directory, name, *kind) {
                 Ok(Some(mut library)) => {
                     let linker_name = linker_name(name);
-                    library.linker_name = names.contains(&linker_name).then_some(linker_name);
+                    library.linker_name = names.contains_key(&linker_name).then_some(linker_name);
                     self.libraries.push(library);
                 }
                 Ok(None) => {}
@@ -262,10 +269,15 @@ impl Driver {
         files: &DirectoryTree,
         directory: &Path,
         name: &OsStr,
+        kind: Kind,
     ) -> Result<Option<Library>, String> {
-        let (path, kind) = files::find(files, &directory.join(name))
-            .map_err(|errno| errno.desc().to_owned())?
-            .ok_or("the link leads nowhere")?;
+        let path = below(directory, Path::new(name));
+        let (path, kind) = match kind {
+            Kind::Link => files::find(files, &path)
+                .map_err(|errno| errno.desc().to_owned())?
+                .ok_or("the link leads nowhere")?,
+            kind => (path, kind),
+        };
         if kind != Kind::File {
             return Err("it is no regular file".to_owned());
         }

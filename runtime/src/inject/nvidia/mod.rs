@@ -214,7 +214,7 @@ fn name_everything(driver: &Driver, wanted: &Capabilities, scene: &Scene, named:
     let origin = scene.origin;
     let is_wanted = |library: &&Library| capability::wants(wanted, &library.name);
     for Library { path, soname, linker_name, .. } in driver.libraries.iter().filter(is_wanted) {
-        named.library(soname, &scene.on_host(path), origin);
+        named.library(soname, scene.on_host(path), origin);
         // Many programs ask for the bare name; some packages of the driver lack it.
         let bare = linker_name
             .as_deref()
@@ -228,7 +228,7 @@ fn name_everything(driver: &Driver, wanted: &Capabilities, scene: &Scene, named:
         }
     }
     for (name, path) in driver.programs.iter().filter(|(name, _)| capability::wants(wanted, name)) {
-        named.program(name, &scene.on_host(path), origin);
+        named.program(name, scene.on_host(path), origin);
     }
 }
 
