@@ -31,10 +31,11 @@ drivers: packages
 	    gds rocm intel
 
 # The programs under test, where the test user can be shown them.
-programs: build
+programs: build packages
 	@cargo build --quiet --profile $(PROFILE) --example probe
 	@install -d -m 755 $(TARGET)/programs
 	@install -m 755 $(BUILT)/hrun $(BUILT)/examples/probe /bin/busybox $(TARGET)/programs
+	@gcc -O1 -Wall -Wextra -static -o $(TARGET)/programs/secure tests/fakes/secure.c
 
 demo: build
 	@tests/packages.sh mmdebstrap util-linux

@@ -3,14 +3,24 @@
 
 use std::path::Path;
 
-use super::support::driver::{CLIENTS, Client, VERSION, driver, uuid};
+use super::support::driver::{CLIENTS, Client, MULTIARCH, VERSION, driver, uuid};
 use super::support::machine::{make_read_only, with_gpus};
+use super::support::run::program;
 use super::support::scratch::checksum;
-use super::support::{Outcome, hrun, lacks, real};
+use super::support::{Outcome, bind, hrun, lacks, real};
 
-/// How programs are started: as they are, without any variable, and with one that leads astray.
-const SURROUNDINGS: [&[&str]; 3] =
-    [&["env"], &["env", "-i"], &["env", "LD_LIBRARY_PATH=/nowhere:/usr/lib"]];
+/// Where a container has the program that makes others secure (`tests/fakes/secure.c`).
+const SECURE: &str = "/opt/secure";
+
+/// How programs are started: as they are, without any variable, with one that leads astray, and
+/// as the loader treats programs with more rights than the caller's.
+const SURROUNDINGS: [&[&str]; 5] = [
+    &["env"],
+    &["env", "-i"],
+    &["env", "LD_LIBRARY_PATH=/nowhere:/usr/lib"],
+    &["env", SECURE],
+    &["env", "LD_LIBRARY_PATH=/nowhere:/usr/lib", SECURE],
+];
 
 /// A program that asks for the driver.
 struct Asker {
@@ -74,9 +84,13 @@ fn smi() -> String {
 
 /// Runs a program in surroundings, with options before the image.
 fn ask(image: &Path, options: &[String], surroundings: &[&str], words: &[&str]) -> Outcome {
+    let secure = bind(&program("secure"), &format!(":{SECURE}"));
     let clients = CLIENTS.strip_prefix("--set-env=").unwrap();
-    let options = options.iter().map(String::as_str);
-    let command = surroundings.iter().chain([&clients]).chain(words);
+    // The variables, then what is executed.
+    let split = surroundings.len() - usize::from(surroundings.contains(&SECURE));
+    let (variables, runner) = surroundings.split_at(split);
+    let options = options.iter().map(String::as_str).chain([secure.as_str()]);
+    let command = variables.iter().chain([&clients]).chain(runner).chain(words);
     hrun(options.chain([image.to_str().unwrap()]).chain(command.copied()))
 }
 
@@ -141,4 +155,27 @@ fn nothing_that_asks_finds_a_driver_nobody_asked_hrun_for() {
     for name in ["gpu", "sealed"] {
         assert_lost(&real(name));
     }
+}
+
+#[test]
+fn the_loader_ignores_variables_of_secure_programs() {
+    let tree = driver("h100");
+    let options = [
+        bind(&tree.join(MULTIARCH), ":/opt/driver:ro"),
+        bind(&tree.join("usr/bin"), ":/opt/driver-bin:ro"),
+        "--set-env=LD_LIBRARY_PATH=/opt/driver".to_owned(),
+    ];
+    let smi =
+        |surroundings| ask(&real("gpu"), &options, surroundings, &["/opt/driver-bin/nvidia-smi"]);
+    // The library is found by the variable, and says that it sees no GPU.
+    let seen = smi(&["env"]);
+    assert_eq!(seen.stderr, "nvidia-smi: nvmlInit_v2 failed: Driver Not Loaded\n");
+    assert_eq!(seen.status, Some(9));
+    let seen = smi(&["env", SECURE]);
+    assert!(
+        seen.stderr.starts_with("nvidia-smi: libnvidia-ml.so.1: cannot open"),
+        "{}",
+        seen.stderr
+    );
+    assert_eq!(seen.status, Some(12));
 }
