@@ -23,7 +23,7 @@ packages:
 	@tests/packages.sh $(TEST_PACKAGES)
 
 images: packages
-	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda leftovers
+	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers
 
 # Machines with GPUs, as trees.
 drivers: packages
@@ -31,10 +31,11 @@ drivers: packages
 	    gds rocm intel
 
 # The programs under test, where the test user can be shown them.
-programs: build
+programs: build packages
 	@cargo build --quiet --profile $(PROFILE) --example probe
 	@install -d -m 755 $(TARGET)/programs
 	@install -m 755 $(BUILT)/hrun $(BUILT)/examples/probe /bin/busybox $(TARGET)/programs
+	@gcc -O1 -Wall -Wextra -static -o $(TARGET)/programs/secure tests/fakes/secure.c
 
 demo: build
 	@tests/packages.sh mmdebstrap util-linux
@@ -77,7 +78,7 @@ RUNNER := CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUNNER
 bench: build
 	@tests/packages.sh mmdebstrap $(BENCH_PACKAGES)
 	@tests/images.sh $(TARGET) bookworm bench complete
-	@tests/drivers.sh $(TARGET) h100
+	@tests/drivers.sh $(TARGET) local
 	@gcc -O2 -Wall -Wextra -static -o $(BUILT)/floor benches/floor.c
 	@install -D -m 755 -t $(TARGET)/programs $(BUILT)/hrun $(BUILT)/floor
 	@HRUN_BENCH_RECORD=$(RECORD) HRUN_BENCH_SOURCE=$$(git describe --always --dirty 2>/dev/null) \

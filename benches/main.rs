@@ -10,7 +10,7 @@ mod runtimes;
 mod work;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cases::{Case, Lane};
@@ -45,9 +45,10 @@ fn run() -> Result<bool, String> {
     let exec = Runtime::find(&EXEC, &places)?;
     let hrun = Runtime::find(&HRUN, &places)?;
     let floor = Runtime::floor_of(&hrun, &places)?;
-    let variants = find_variants(&places)?;
+    let (variants, mut missing) = find_variants(&places)?;
     // From here on there is something to clean up, and nothing fails.
-    let (peers, missing) = find_peers(&places);
+    let (peers, missing_peers) = find_peers(&places);
+    missing.extend(missing_peers);
     let runtimes: Vec<&Runtime> = [&bare, &exec, &floor, &hrun].into_iter().chain(&peers).collect();
 
     let instructions = variants.iter().map(|(hrun, _)| count_instructions(&hrun.dry_run()).ok());
@@ -91,15 +92,19 @@ fn find_peers(places: &Places) -> (Vec<Runtime>, Missing) {
     (found, missing)
 }
 
-/// The variants of hrun, each with its floor.
-fn find_variants(places: &Places) -> Result<Vec<(Runtime, Runtime)>, String> {
-    let mut variants = Vec::new();
+/// The variants of hrun, each with its floor, and those this machine has nothing for.
+fn find_variants(places: &Places) -> Result<(Vec<(Runtime, Runtime)>, Missing), String> {
+    let (mut variants, mut missing) = (Vec::new(), Missing::new());
     for entry in VARIANTS {
+        if !Path::new(entry.needs).exists() {
+            missing.push((entry, format!("{} is not there", entry.needs)));
+            continue;
+        }
         let hrun = Runtime::find(entry, places)?;
         let floor = Runtime::floor_of(&hrun, places)?;
         variants.push((hrun, floor));
     }
-    Ok(variants)
+    Ok((variants, missing))
 }
 
 fn variant_lanes<'a>(bare: &'a Runtime, variants: &'a [(Runtime, Runtime)]) -> Vec<Lane<'a>> {

@@ -31,6 +31,8 @@ pub struct Entry {
     pub job: usize,
     /// The option that prints a version.
     pub version: &'static str,
+    /// A file of this machine without which there is nothing to measure.
+    pub needs: &'static str,
     /// What it does less, or otherwise, than hrun.
     pub note: &'static str,
     /// The command line that takes away what it leaves behind, processes included.
@@ -48,6 +50,7 @@ const PLAIN: Entry = Entry {
     variables: &[],
     job: 0,
     version: "",
+    needs: "/",
     note: "",
     cleanup: "",
     settle: Duration::ZERO,
@@ -145,9 +148,15 @@ pub const PEERS: &[Entry] = &[
     },
 ];
 
+/// The variant the others are compared with.
+pub const PLAINLY: &str = "plain";
+
+/// The variant with the driver of tests/install-gpus.sh.
+pub const GPUS: &str = "--nv, 60 libraries";
+
 /// hrun asked for more, or for the same in another way.
 pub const VARIANTS: &[Entry] = &[
-    Entry { name: "plain", ..HRUN },
+    Entry { name: PLAINLY, ..HRUN },
     Entry {
         name: "an image that lacks nothing",
         line: "{programs}/hrun {complete} {command}",
@@ -172,8 +181,9 @@ pub const VARIANTS: &[Entry] = &[
     },
     Entry { name: "100 variables of a job", job: 100, ..HRUN },
     Entry {
-        name: "--nv, 48 libraries",
-        line: "{programs}/hrun --nv --driver-root={driver} {image} {command}",
+        name: GPUS,
+        line: "{programs}/hrun --nv {image} {command}",
+        needs: "/usr/local/nvidia/lib64/libcuda.so.1",
         ..HRUN
     },
 ];

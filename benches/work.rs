@@ -3,11 +3,10 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process;
 
 use serde_json::{Value, json};
 
-use crate::measure::output;
 use crate::runtimes::{EXIT, TRUE};
 
 /// How many directories are bound where binds are counted.
@@ -23,8 +22,6 @@ pub struct Places {
     image: PathBuf,
     /// `{complete}`: the same, lacking nothing.
     complete: PathBuf,
-    /// `{driver}`: a machine with GPUs, whose nodes are not shown.
-    driver: PathBuf,
     /// `{work}`: a directory for this run, removed at its end.
     pub work: PathBuf,
 }
@@ -43,10 +40,8 @@ impl Places {
         env::set_current_dir(&home).map_err(|error| format!("{}: {error}", home.display()))?;
         let work = home.join(format!(".hrun-bench-{}", process::id()));
         let (image, complete) = (images.join("bench"), images.join("complete"));
-        let driver = work.join("machine");
-        let places = Places { programs, home, image, complete, driver, work };
+        let places = Places { programs, home, image, complete, work };
         places.fill_work().map_err(|error| format!("{}: {error}", places.work.display()))?;
-        places.fill_driver(&variable("HRUN_TEST_DRIVERS")?.join("h100"))?;
         Ok(places)
     }
 
@@ -65,14 +60,6 @@ impl Places {
         }
         fs::write(self.work.join("config/hrun/config.toml"), config_file())?;
         fs::write(self.work.join("bench.env"), env_file())
-    }
-
-    /// Copies what is no device of a machine with GPUs: on a real one the nodes are in `/dev`.
-    fn fill_driver(&self, machine: &Path) -> Result<(), String> {
-        let mut copy = Command::new("cp");
-        copy.arg("-r").arg(machine.join("usr")).arg(machine.join("sys")).arg(machine.join("etc"));
-        fs::create_dir_all(&self.driver).map_err(|error| error.to_string())?;
-        output(copy.arg(&self.driver)).map(|_| ())
     }
 
     /// Puts directories in place of their names in braces.
@@ -94,9 +81,8 @@ impl Places {
     }
 
     /// Inner directories before outer ones.
-    fn names(&self) -> [(&'static str, &Path); 6] {
+    fn names(&self) -> [(&'static str, &Path); 5] {
         [
-            ("driver", &self.driver),
             ("work", &self.work),
             ("image", &self.image),
             ("complete", &self.complete),

@@ -92,6 +92,14 @@ cuda() {
     link "$compat/libnvidia-ptxjitcompiler.so.1" libnvidia-ptxjitcompiler.so.999.10
 }
 
+# The same with no directory a driver has files in, and with none that anybody may write to.
+sealed() {
+    sealed=$images/$1.part
+    cp -al "$images/gpu" "$sealed"
+    (cd "$sealed" && rm -r run usr/share var srv mnt media)
+    find "$sealed" -type d -exec chmod a-w {} +
+}
+
 # The same with what is left in an image that was once saved on a machine with a driver.
 leftovers() {
     cp -al "$images/gpu" "$images/$1.part"
@@ -115,6 +123,7 @@ for name in "${@:-}"; do
     complete) complete ;;
     gpu) gpu gpu ;;
     cuda) cuda cuda ;;
+    sealed) sealed sealed ;;
     leftovers) leftovers leftovers ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac

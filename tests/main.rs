@@ -24,6 +24,7 @@ mod exits;
 mod failures;
 mod gpu;
 mod gpu_choice;
+mod gpu_clients;
 mod hygiene;
 mod identity;
 mod images;

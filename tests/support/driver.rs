@@ -20,7 +20,7 @@ pub const A100_MINORS: [u8; 8] = [2, 3, 0, 1, 7, 8, 5, 6];
 /// Debian's directory of libraries.
 pub const MULTIARCH: &str = "usr/lib/x86_64-linux-gnu";
 
-/// The variable that makes Python find the clients in the images `gpu`, `cuda` and `leftovers`.
+/// The variable that makes Python find the clients in the image `gpu` and those made of it.
 pub const CLIENTS: &str = "--set-env=PYTHONPATH=/opt/gpu-clients";
 
 /// A tree that stands for `/` where drivers are looked for; the names are in `tests/drivers.sh`.
@@ -75,7 +75,7 @@ pub fn uuid(minor: u8) -> String {
     format!("GPU-{minor:02x}5f3a7c-91d2-4b6e-8c04-6a1e2d9b7f30")
 }
 
-/// Programs of NVIDIA that use GPUs, unpacked in the images `gpu`, `cuda` and `leftovers`.
+/// Programs of NVIDIA that use GPUs, unpacked in the image `gpu` and those made of it.
 #[derive(Clone, Copy, Debug)]
 pub enum Client {
     /// nvidia-ml-py: prints the driver's version, then each GPU's UUID.
@@ -87,7 +87,8 @@ pub enum Client {
 }
 
 impl Client {
-    fn script(self) -> &'static str {
+    /// What Python runs.
+    pub fn script(self) -> &'static str {
         match self {
             Client::Nvml => {
                 "import pynvml as n\n\

@@ -88,6 +88,13 @@ pub fn show(directory: &Path, place: &Path) {
     mount(Some(directory), place, None::<&str>, flags, None::<&str>).unwrap();
 }
 
+/// Makes a directory read-only, as a file system is that was mounted so.
+pub fn make_read_only(directory: &Path) {
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    show(directory, directory);
+    mount(None::<&str>, directory, None::<&str>, flags, None::<&str>).unwrap();
+}
+
 /// Takes a name out of the root directory, for this thread.
 ///
 /// The new root is in memory and shows all that the old one has, except the name; so this is

@@ -87,6 +87,16 @@ pub fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// A checksum of a tree: every name with its type, mode, owner and link target, and all contents.
+pub fn checksum(root: &Path) -> String {
+    let script = "{ find . -printf '%p %M %U:%G %l\\n' | sort; find . -type f -print0 | sort -z | \
+                  xargs -0 sha256sum; } | sha256sum";
+    let output = std::process::Command::new("sh").args(["-c", script]).current_dir(root).output();
+    let output = output.unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// A fingerprint of a tree: every name with its type, mode, owner, size, time and link target, and
 /// the contents of its small files.
 pub fn fingerprint(root: &Path) -> Vec<String> {

@@ -90,7 +90,7 @@ impl DirectoryTree {
         path: &Path,
         fits: &dyn Fn(&[u8]) -> bool,
     ) -> Result<BTreeSet<OsString>, Errno> {
-        Ok(self.entries(path, fits)?.into_iter().map(|(name, _)| name).collect())
+        Ok(self.entries(path, fits)?.into_keys().collect())
     }
 
     /// The same, with what each is.
