@@ -89,13 +89,21 @@ fn loaders_of_all_kinds_find_libcuda() {
 #[test]
 fn only_what_belongs_to_the_driver_is_named() {
     let (image, options) = (real("gpu"), nv(&driver("h100")));
-    let names = shell(&image, &options, "ls /run/hrun/lib /run/hrun/bin").ok();
+    let script = "ldconfig -p | grep /run/hrun/ | tr -d '\\t' | cut -d' ' -f1; ls /run/hrun/bin";
+    let names = shell(&image, &options, script).ok();
     let has = |name: &str| names.lines().any(|line| line == name);
     for name in
         ["libcuda.so", "libcuda.so.1", "libnvidia-ml.so.1", "libnvidia-egl-gbm.so.1", "nvidia-smi"]
     {
         assert!(has(name), "{name} in {names}");
     }
+    // Compilers look in the directory for what is linked with, and find nothing else of the host.
+    let linked = shell(&image, &options, "ls /run/hrun/lib").lines();
+    assert!(
+        linked.iter().all(|name| ["nv", "cuda", "GLX"].iter().any(|part| name.contains(part))),
+        "{linked:?}"
+    );
+    assert!(linked.contains(&"libcuda.so".to_owned()), "{linked:?}");
     let decoys =
         ["libcuda.so.470.00.00", "libnvidia-container.so.1", "libGL.so.1", "nvidia-modprobe"];
     for name in decoys {

@@ -52,7 +52,7 @@ fn what_the_driver_needs_besides_libraries_is_there() {
              /usr/share/egl/egl_external_platform.d/15_nvidia_gbm.json \
              /etc/vulkan/icd.d/nvidia_icd.json /etc/vulkan/implicit_layer.d/nvidia_layers.json; \
              cat /usr/share/nvidia/nvoptix.bin; test -S /run/nvidia-persistenced/socket && echo socket; \
-             ls /run/hrun/lib | grep vdpau";
+             ldconfig -p | grep -o 'libvdpau_nvidia.so.1 '";
         let seen = shell(&real("gpu"), &["--nv"], script).lines();
         let wanted = [
             "libnvidia-opencl.so.1",
@@ -62,13 +62,18 @@ fn what_the_driver_needs_besides_libraries_is_there() {
             "libGLX_nvidia.so.0",
             "optix",
             "socket",
-            "libvdpau_nvidia.so.1",
+            "libvdpau_nvidia.so.1 ",
         ];
         assert_eq!(seen, wanted);
         // What the image has of these stays.
         let own = Image::tiny();
         own.file("etc/OpenCL/vendors/nvidia.icd", "own\n");
         assert_eq!(shell(own.path(), &["--nv"], "cat /etc/OpenCL/vendors/*").ok(), "own\n");
+        // Mesa's libgbm looks in its own directory.
+        own.file("usr/lib/x86_64-linux-gnu/libgbm.so.1", "");
+        let part = "cmp /usr/lib/x86_64-linux-gnu/gbm/nvidia-drm_gbm.so \
+             /run/hrun/lib/libnvidia-allocator.so.1 && echo same";
+        assert_eq!(shell(own.path(), &["--nv"], part).ok(), "same\n");
     });
 }
 
@@ -222,7 +227,8 @@ fn only_the_parts_of_the_driver_that_are_wanted_are_shown() {
     }
     with_gpus(&driver("h100"), || {
         let see = |capabilities: &str| {
-            let script = "ls /run/hrun/lib /run/hrun/bin /etc/OpenCL /usr/share/glvnd 2>&1";
+            let script =
+                "ldconfig -p | grep /run/hrun; ls /run/hrun/bin /etc/OpenCL /usr/share/glvnd 2>&1";
             shell_with(&[("NVIDIA_DRIVER_CAPABILITIES", capabilities)], &["--nv"], script)
         };
         let utility = see("utility").stdout;

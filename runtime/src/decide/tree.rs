@@ -152,6 +152,11 @@ impl Files for Tree<'_> {
         if let Some(made) = self.made.borrow().get(path.as_os_str()) {
             return Ok(Some(made.kind()));
         }
+        // What is made is empty but for what else is made.
+        let is_made = |above: &Path| self.made.borrow().contains_key(above.as_os_str());
+        if parent(path).is_some_and(is_made) {
+            return Ok(None);
+        }
         self.ask(path, |files, path| files.kind(path)).unwrap_or(Ok(None))
     }
 

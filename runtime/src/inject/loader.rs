@@ -6,7 +6,7 @@
 //! dlopen(3), by `ldconfig -p` and by programs that ignore `LD_LIBRARY_PATH`, and win over what the
 //! image may have itself.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use crate::ldcache::{Cache, OwnEntry, extended, flags_of};
 use crate::look::files;
 use crate::look::image::Image;
 use crate::origin::Origin;
-use crate::paths::{below, is_in, parent};
+use crate::paths::{below, inner, is_in, parent};
 use crate::plan::Note;
 use crate::request::Request;
 
@@ -55,14 +55,14 @@ pub(super) fn finish(request: &Request, image: &Image, edits: &mut Edits) {
     if named.libraries.is_empty() && named.programs.is_empty() {
         return;
     }
-    let mut shown = Shown { base: base(request), directories: Vec::new(), named: &named };
-    let libraries = shown.links(&named.libraries);
-    let programs = shown.links(&named.programs);
+    let mut shown = Shown::new(request, image, &named);
+    let (links, entries) = shown.libraries();
+    let programs = shown.programs();
     shown.mount_directories(edits);
     if let Some(first) = named.libraries.first() {
         let directory = directory(request);
-        shown.teach(image, &directory, &first.origin, edits);
-        edits.mount(Content::Links { links: libraries }, directory, &first.origin);
+        shown.teach(image, &directory, &entries, &first.origin, edits);
+        edits.mount(Content::Links { links }, directory, &first.origin);
     }
     if let Some(first) = named.programs.first() {
         let directory = shown.base.join("bin");
@@ -95,23 +95,72 @@ struct Shown<'a> {
     /// The host's directories that are shown, each at a number below the base, and who wants it.
     directories: Vec<(PathBuf, &'a Origin)>,
     named: &'a Named,
+    /// The image has a loader that reads `ld.so.cache`.
+    has_glibc: bool,
+    /// The image has a loader that has a search path only.
+    has_musl: bool,
 }
 
+/// Names, and what each leads to.
+type Links = Vec<(OsString, PathBuf)>;
+
 impl<'a> Shown<'a> {
-    /// What each name becomes a link to.
-    fn links(&mut self, files: &'a [NamedFile]) -> Vec<(OsString, PathBuf)> {
-        let link = |file: &'a NamedFile| {
-            let target = match &file.means {
-                Meaning::File(path) => self.inside(path, &file.origin),
-                Meaning::Name(known) => PathBuf::from(known),
-            };
-            (file.name.clone(), target)
-        };
-        files.iter().map(link).collect()
+    fn new(request: &Request, image: &Image, named: &'a Named) -> Self {
+        let directories = Vec::new();
+        let has_glibc = image.files.holds(Path::new(GLIBC));
+        let has_musl = image.files.holds(Path::new(MUSL.0));
+        Shown { base: base(request), directories, named, has_glibc, has_musl }
     }
 
-    /// Where a link leads so that it finds a file of the host.
-    fn inside(&mut self, path: &Path, origin: &'a Origin) -> PathBuf {
+    /// The links that are made, and where the loader finds each name.
+    ///
+    /// Compilers look for what programs are linked with in the directory of links; everything else
+    /// a cache can name where it is.
+    fn libraries(&mut self) -> (Links, Links) {
+        let files = &self.named.libraries;
+        let known = files.iter().filter_map(|library| match &library.means {
+            Meaning::Name(known) => Some(known.as_os_str()),
+            Meaning::File(_) => None,
+        });
+        let known: FxHashSet<&OsStr> = known.collect();
+        let needs_all = self.has_musl || !self.has_glibc;
+        let directory = self.base.join("lib");
+        let (mut links, mut entries) = (Vec::with_capacity(files.len()), Vec::new());
+        for NamedFile { name, means, origin } in files {
+            let target = match means {
+                Meaning::Name(known) => PathBuf::from(known),
+                Meaning::File(path) => {
+                    let (number, file) = self.inside(path, origin);
+                    if !needs_all && !known.contains(name.as_os_str()) {
+                        entries.push((name.clone(), below(&self.shown_at(number), file)));
+                        continue;
+                    }
+                    below(Path::new(&format!("../{number}")), file)
+                }
+            };
+            entries.push((name.clone(), below(&directory, Path::new(name))));
+            links.push((name.clone(), target));
+        }
+        (links, entries)
+    }
+
+    fn programs(&mut self) -> Links {
+        let files = self.named.programs.iter();
+        let links = files.filter_map(|program| {
+            let Meaning::File(path) = &program.means else { return None };
+            let (number, file) = self.inside(path, &program.origin);
+            Some((program.name.clone(), below(Path::new(&format!("../{number}")), file)))
+        });
+        links.collect()
+    }
+
+    /// Where a directory of the host is shown.
+    fn shown_at(&self, number: usize) -> PathBuf {
+        below(&self.base, Path::new(&number.to_string()))
+    }
+
+    /// The number of a file's directory, and its name in it.
+    fn inside<'f>(&mut self, path: &'f Path, origin: &'a Origin) -> (usize, &'f Path) {
         let directory = parent(path).unwrap_or(Path::new("/"));
         let is_it = |known: &(PathBuf, _)| known.0.as_os_str() == directory.as_os_str();
         let known = self.directories.iter().position(is_it);
@@ -119,8 +168,7 @@ impl<'a> Shown<'a> {
             self.directories.push((directory.to_path_buf(), origin));
             self.directories.len() - 1
         });
-        let name = path.file_name().unwrap_or_default();
-        below(Path::new(&format!("../{number}")), Path::new(name))
+        (number, inner(path, directory).unwrap_or(path))
     }
 
     fn mount_directories(&self, edits: &mut Edits) {
@@ -131,18 +179,24 @@ impl<'a> Shown<'a> {
                 read_only: true,
                 optional: false,
             };
-            edits.mount(content, self.base.join(number.to_string()), origin);
+            edits.mount(content, self.shown_at(number), origin);
         }
     }
 
-    /// Tells the image's loaders of the directory with the libraries.
-    fn teach(&self, image: &Image, directory: &Path, origin: &Origin, edits: &mut Edits) {
-        let has_glibc = image.files.holds(Path::new(GLIBC));
-        if has_glibc {
-            let contents = self.cache(image, directory, edits);
+    /// Tells the image's loaders where the libraries are.
+    fn teach(
+        &self,
+        image: &Image,
+        directory: &Path,
+        entries: &Links,
+        origin: &Origin,
+        edits: &mut Edits,
+    ) {
+        if self.has_glibc {
+            let contents = self.cache(image, entries, edits);
             edits.replace_file(PathBuf::from(CACHE), contents, origin);
         }
-        if image.files.holds(Path::new(MUSL.0)) {
+        if self.has_musl {
             let path = files::read(&image.files, Path::new(MUSL.1)).ok().flatten();
             let mut contents = path.unwrap_or_else(|| MUSL_DEFAULT.into());
             contents.truncate(contents.trim_ascii_end().len());
@@ -155,7 +209,7 @@ impl<'a> Shown<'a> {
                  but most programs cannot load them"
                     .to_owned(),
             ));
-        } else if !has_glibc {
+        } else if !self.has_glibc {
             leftovers::cover(image, None, self.named, edits);
             let preferred = self.named.preferred.iter().filter_map(|(_, path)| parent(path));
             edits.library_path.extend(preferred.take(1).map(Path::to_path_buf));
@@ -164,7 +218,7 @@ impl<'a> Shown<'a> {
     }
 
     /// The image's cache with the libraries in front; what the image has of their names is covered.
-    fn cache(&self, image: &Image, directory: &Path, edits: &mut Edits) -> Vec<u8> {
+    fn cache(&self, image: &Image, entries: &Links, edits: &mut Edits) -> Vec<u8> {
         let bytes = files::read(&image.files, Path::new(CACHE)).ok().flatten();
         let parsed = bytes.as_deref().map(Cache::parse);
         let known = match &parsed {
@@ -180,12 +234,11 @@ impl<'a> Shown<'a> {
         };
         leftovers::cover(image, known, self.named, edits);
         let Some(flags) = flags_of(Abi::NATIVE, known) else { return Vec::new() };
-        let libraries = self.named.libraries.iter().map(|library| &library.name);
-        let ours = libraries.map(|name| (name, below(directory, Path::new(name))));
-        let preferred = self.named.preferred.iter().map(|(name, path)| (name, path.clone()));
-        let listed: Vec<(&OsString, PathBuf)> = preferred.chain(ours).collect();
-        let own: Vec<OwnEntry> = listed
+        let own: Vec<OwnEntry> = self
+            .named
+            .preferred
             .iter()
+            .chain(entries)
             .map(|(name, path)| OwnEntry {
                 flags,
                 name: name.as_bytes(),

@@ -8,6 +8,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use rustc_hash::FxHashSet;
+
 use crate::elf::{Abi, NeededVersion, Object};
 use crate::ldcache::Cache;
 use crate::look::directory::DirectoryTree;
@@ -77,8 +79,12 @@ const PROGRAMS: [&str; 8] = [
 pub struct Driver {
     /// The version: `580.159.04`.
     pub version: String,
+    /// What the libraries need of others was read.
+    pub reads_versions: bool,
     /// The directories that hold it.
     pub directories: Vec<PathBuf>,
+    /// The names and paths of libraries that were taken.
+    taken: FxHashSet<OsString>,
     /// The libraries, each once.
     pub libraries: Vec<Library>,
     /// The programs, by their paths without symbolic links.
@@ -98,7 +104,7 @@ pub struct Library {
     pub soname: OsString,
     /// What linkers call it, if the host has that name: `libcuda.so`.
     pub linker_name: Option<OsString>,
-    /// The symbol versions it needs of other libraries.
+    /// The symbol versions it needs of other libraries, if they were read.
     pub needs: Vec<NeededVersion>,
 }
 
@@ -120,10 +126,12 @@ pub enum Missing {
 
 /// Looks for the driver in a tree that stands for the host's root.
 ///
+/// What symbol versions the libraries need is read on request only: it is half of what is read.
+///
 /// # Errors
 ///
 /// Says what is missing.
-pub fn find(files: &DirectoryTree) -> Result<Driver, Missing> {
+pub fn find(files: &DirectoryTree, reads_versions: bool) -> Result<Driver, Missing> {
     let module = module_version(files);
     let version = module.clone().or_else(|| library_version(files)).ok_or(Missing::Everything)?;
     let directories = directories(files, &version);
@@ -134,7 +142,7 @@ pub fn find(files: &DirectoryTree) -> Result<Driver, Missing> {
             (None, _) => Missing::Everything,
         });
     }
-    let mut driver = Driver { version, ..Driver::default() };
+    let mut driver = Driver { version, reads_versions, ..Driver::default() };
     for directory in &directories {
         driver.take_libraries(files, directory);
         // Where libvdpau looks first; it asks for the name alone, too.
@@ -252,6 +260,8 @@ impl Driver {
                 Ok(Some(mut library)) => {
                     let linker_name = linker_name(name);
                     library.linker_name = names.contains_key(&linker_name).then_some(linker_name);
+                    self.taken.insert(library.name.clone());
+                    self.taken.insert(library.path.clone().into());
                     self.libraries.push(library);
                 }
                 Ok(None) => {}
@@ -281,10 +291,7 @@ impl Driver {
         if kind != Kind::File {
             return Err("it is no regular file".to_owned());
         }
-        // By letters: `Path` compares name by name, which is ten times the work.
-        let is_known =
-            |known: &Library| known.path.as_os_str() == path.as_os_str() || known.name == name;
-        if self.libraries.iter().any(is_known) {
+        if self.taken.contains(name) || self.taken.contains(path.as_os_str()) {
             return Ok(None);
         }
         let file = files.open_file(&path).map_err(|errno| errno.desc().to_owned())?;
@@ -292,7 +299,10 @@ impl Driver {
         if !object.is_shared || object.abi != Abi::NATIVE {
             return Err("it is made for other programs than this machine's".to_owned());
         }
-        let needs = object.needed_versions().map_err(|flaw| flaw.to_string())?;
+        let needs = match self.reads_versions {
+            true => object.needed_versions().map_err(|flaw| flaw.to_string())?,
+            false => Vec::new(),
+        };
         let soname = object.soname.unwrap_or_else(|| name.to_owned());
         Ok(Some(Library { path, name: name.to_owned(), soname, linker_name: None, needs }))
     }

@@ -108,7 +108,9 @@ impl Shown<'_> {
         let is_there = |path: PathBuf| matches!(self.scene.image.files.kind(&path), Ok(Some(_)));
         let has_loader = |directory: &&&str| is_there(Path::new(directory).join("libgbm.so.1"));
         if let Some(directory) = LIBRARY_DIRECTORIES.iter().find(has_loader) {
-            let target = self.libraries.join("libnvidia-allocator.so.1");
+            let (soname, bare) = ("libnvidia-allocator.so.1", "libnvidia-allocator.so");
+            edits.named.library_link(bare.as_ref(), soname.as_ref(), self.scene.origin);
+            let target = self.libraries.join(soname);
             edits.link(Path::new(directory).join(PART), target, self.scene.origin);
         }
     }

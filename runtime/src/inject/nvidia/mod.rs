@@ -61,7 +61,10 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
     let files = host.driver_files(request.driver_root.as_deref());
     let origin = Origin::injector(NAME);
     let scene = Scene { request, host, image, files: &files, origin: &origin };
-    match driver::find(&files) {
+    // What runs with the host's C library runs with a newer one.
+    let is_of_host = request.driver_root.is_none();
+    let may_be_too_new = !is_of_host || symbols::is_older(&image.files, &host.files);
+    match driver::find(&files, may_be_too_new) {
         Ok(driver) => show(&driver, &scene, &mut edits)?,
         Err(missing) => {
             let choices = &CHOICES[..1];
@@ -114,7 +117,7 @@ fn show(driver: &Driver, scene: &Scene, edits: &mut Edits) -> Result<()> {
 /// What would be shown, and what not.
 pub(super) fn survey(surveyed: &Surveyed) -> Vec<Finding> {
     let Surveyed { host, files, .. } = *surveyed;
-    let driver = match driver::find(files) {
+    let driver = match driver::find(files, false) {
         Ok(driver) => driver,
         Err(Missing::Everything) => return vec![Finding::fine(DRIVER, "none")],
         Err(missing) => {

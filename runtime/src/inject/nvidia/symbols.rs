@@ -46,6 +46,14 @@ pub fn too_new(libraries: &[Library], image: &DirectoryTree, host: &DirectoryTre
     notes
 }
 
+/// Whether an image's C library is older than the host's, as far as both are known.
+pub fn is_older(image: &DirectoryTree, host: &DirectoryTree) -> bool {
+    match (newest(image), newest(host)) {
+        (Some((image, _)), Some((host, _))) => image < host,
+        _ => true,
+    }
+}
+
 /// The versions a library of a tree defines; nothing if it is not there.
 fn defined(files: &DirectoryTree, name: &OsStr) -> Option<BTreeSet<OsString>> {
     let mut places = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
@@ -55,13 +63,18 @@ fn defined(files: &DirectoryTree, name: &OsStr) -> Option<BTreeSet<OsString>> {
     Some(versions.into_iter().collect())
 }
 
-/// The version of a tree's glibc: the newest its C library defines.
+/// The version of a tree's glibc.
 fn glibc(files: &DirectoryTree) -> Option<String> {
+    newest(files).map(|(_, version)| version)
+}
+
+/// The newest version a tree's C library defines, as numbers and as it is written.
+fn newest(files: &DirectoryTree) -> Option<(Vec<u32>, String)> {
     let defined = defined(files, OsStr::new("libc.so.6"))?;
     let versions = defined.iter().filter_map(|version| {
         let version = std::str::from_utf8(version.as_bytes()).ok()?.strip_prefix("GLIBC_")?;
         let numbers: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
         Some((numbers?, version.to_owned()))
     });
-    versions.max().map(|(_, version)| version)
+    versions.max()
 }
