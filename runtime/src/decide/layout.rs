@@ -5,6 +5,7 @@
 //! into the tmpfs one by one ([`super::points`]).
 
 use std::ffi::OsString;
+use std::mem;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use super::basis::Basis;
 use super::place::{Make, Placed};
 use super::points::{self, Point, Points, Way};
 use super::tree::Made;
-use crate::edits::Content;
+use crate::edits::{Content, Mount};
 use crate::error::{Error, Result};
 use crate::look::files::{Files, Kind};
 use crate::look::host::Host;
@@ -26,27 +27,43 @@ use crate::text::Text;
 /// seldom needs. They are covered in hrun's own mount namespace only.
 const STAGES: [&str; 7] = ["/srv", "/mnt", "/media", "/opt", "/var/empty", "/var/lib", "/usr"];
 
-/// Decides the steps from the stage to [`Action::Leave`].
+/// Decides the steps from the stage to [`Action::Leave`], after a first one.
 ///
 /// # Errors
 ///
 /// Fails if a layer is asked for that cannot be had, if no directory is free for the stage, or if
 /// a directory that lacks something cannot be listed.
-pub fn decide(basis: Basis, placed: &[Placed], points: Points) -> Result<Vec<Step>> {
+pub fn decide(
+    first: Step,
+    basis: Basis,
+    mut placed: Vec<Placed>,
+    points: Points,
+) -> Result<Vec<Step>> {
     basis.check_layer()?;
     let points = points.gather(basis.has_layer(), basis.image);
     let mut emitter = Emitter {
         basis,
         origin: basis.asked_write.map_or(Origin::CommandLine, |asked| asked.origin.clone()),
-        stage: choose_stage(basis, placed, &points)?,
+        stage: choose_stage(basis, &placed, &points)?,
         points,
-        steps: Vec::with_capacity(placed.len() * 3),
+        steps: first_steps(first, &placed),
     };
-    emitter.stage(placed)?;
+    emitter.stage(&mut placed)?;
     emitter.root();
-    emitter.mounts(placed)?;
+    emitter.mounts(&placed)?;
     emitter.push(Action::Leave { by: basis.enter_by() }, &Origin::Default);
     Ok(emitter.steps)
+}
+
+/// The first step, and room for about as many as there will be.
+fn first_steps(first: Step, placed: &[Placed]) -> Vec<Step> {
+    let links = placed.iter().map(|placed| match &placed.mount.content {
+        Content::Links { links } => links.len(),
+        _ => 0,
+    });
+    let mut steps = Vec::with_capacity(placed.len() * 3 + links.sum::<usize>() + 8);
+    steps.push(first);
+    steps
 }
 
 /// Chooses a directory that no source, no image and no layer lies in.
@@ -90,20 +107,20 @@ struct Emitter<'a> {
 
 impl Emitter<'_> {
     /// Mounts and fills the stage.
-    fn stage(&mut self, placed: &[Placed]) -> Result<()> {
+    fn stage(&mut self, placed: &mut [Placed]) -> Result<()> {
         let target = text(&self.stage);
         self.push(Action::Tmpfs { target, mode: 0o755, size: None }, &Origin::Default);
         for placed in placed {
-            let origin = &placed.mount.origin;
+            let Mount { content, target, origin, .. } = &mut placed.mount;
             // Without write bits: nothing is more writable than the image around it.
-            match &placed.mount.content {
+            match content {
                 Content::File { contents, .. } if !placed.is_made => {
-                    let path = text(&self.staged_file(placed));
-                    let contents = OsString::from_vec(contents.clone()).into();
-                    self.push(Action::File { path, mode: 0o444, contents }, origin);
+                    let path = self.staged_file(target);
+                    let contents = OsString::from_vec(mem::take(contents)).into();
+                    self.push(Action::File { path: text(&path), mode: 0o444, contents }, origin);
                 }
                 Content::Links { links } => {
-                    let path = self.staged_file(placed);
+                    let path = self.staged_file(target);
                     self.directory(&path, 0o555, origin);
                     for (name, target) in links {
                         let (path, target) = (text(&below(&path, Path::new(name))), text(target));
@@ -263,7 +280,7 @@ impl Emitter<'_> {
             // Are made, or shown as what they lead to.
             Content::Directory | Content::Link { .. } => {}
             Content::File { .. } | Content::Links { .. } => {
-                let source = text(&self.staged_file(placed));
+                let source = text(&self.staged_file(&placed.mount.target));
                 self.push(Action::Bind { source, target, recursive: false }, origin);
             }
         }
@@ -312,8 +329,8 @@ impl Emitter<'_> {
     }
 
     /// A generated file, or directory of links, is called in the stage as it is inside.
-    fn staged_file(&self, placed: &Placed) -> PathBuf {
-        let name = placed.mount.target.file_name().unwrap_or_default();
+    fn staged_file(&self, target: &Path) -> PathBuf {
+        let name = target.file_name().unwrap_or_default();
         below(&self.stage, Path::new(name))
     }
 

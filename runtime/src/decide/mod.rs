@@ -53,16 +53,13 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         placer.hide(hidden);
     }
     let Placer { tree, points, .. } = placer;
-    let root = layout::decide(basis, &placed, points)?;
+    let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
+    let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
 
     let mut environment = environment::decide(request, host, image, &tree, &edits, &mut notes)?;
     let (directory, origin) = start_directory(request, host, image, &tree, &environment)?;
     set(&mut environment, "PWD", directory.as_os_str(), &origin);
 
-    let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
-    let mut steps = Vec::with_capacity(root.len() + 4);
-    steps.push(ids.asked_by(&Origin::Default));
-    steps.extend(root);
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
     let capabilities = ids::capabilities(request, host);
     let origin = request.root.as_ref().unwrap_or(&Origin::Default);

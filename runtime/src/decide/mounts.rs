@@ -147,9 +147,11 @@ fn settle(mounts: Vec<Mount>, image: &Image) -> Vec<Mount> {
             is_stronger && is_there
         })
     };
-    let kept = mounts.iter().enumerate().filter(|(index, mount)| !covered(*index, mount));
+    let is_kept: Vec<bool> =
+        mounts.iter().enumerate().map(|(index, mount)| !covered(index, mount)).collect();
+    let kept = mounts.into_iter().zip(places).zip(is_kept).filter(|(_, is_kept)| *is_kept);
     let mut kept: Vec<(usize, Mount)> =
-        kept.map(|(index, mount)| (depth(&places[index]), mount.clone())).collect();
+        kept.map(|((mount, place), _)| (depth(&place), mount)).collect();
     kept.sort_by_key(|(depth, _)| *depth);
     kept.into_iter().map(|(_, mount)| mount).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::iter::successors;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use crate::look::files::{Files, Kind};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
-use crate::paths::{below, depth, inner, is_in};
+use crate::paths::{below, depth, inner, is_in, parent};
 use crate::plan::{Action, Step};
 
 /// How a directory is shown with entries it lacks.
@@ -44,8 +45,8 @@ pub struct Point {
     pub way: Way,
     /// Who asked for the first of its entries.
     pub origin: Origin,
-    /// What it lacks, by relative path; directories in between are listed too.
-    entries: BTreeMap<PathBuf, Entry>,
+    /// What it lacks, by the letters of its relative path; directories in between are listed too.
+    entries: BTreeMap<OsString, Entry>,
     /// What it has and does not show, by name.
     hidden: BTreeSet<OsString>,
 }
@@ -130,17 +131,19 @@ impl Point {
     }
 
     fn add(&mut self, rest: &Path, entry: Entry) {
-        for directory in rest.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
-            let directory = self.entries.entry(directory.to_path_buf());
-            directory.or_insert(Entry { made: Made::Directory, origin: entry.origin.clone() });
+        for directory in successors(parent(rest), |directory| parent(directory)) {
+            let origin = &entry.origin;
+            self.entries
+                .entry(directory.into())
+                .or_insert_with(|| Entry { made: Made::Directory, origin: origin.clone() });
         }
-        self.entries.entry(rest.to_path_buf()).or_insert(entry);
+        self.entries.entry(rest.into()).or_insert(entry);
     }
 
     /// Itself and the path in it, if another's directory is the same or one of its entries.
     fn holding(&mut self, other: &Point) -> Option<(&mut Point, PathBuf)> {
         let inner = inner(&other.directory, &self.directory)?.to_path_buf();
-        let is_here = inner.as_os_str().is_empty() || self.entries.contains_key(&inner);
+        let is_here = inner.as_os_str().is_empty() || self.entries.contains_key(inner.as_os_str());
         (self.holder == other.holder && is_here).then_some((self, inner))
     }
 
@@ -185,7 +188,7 @@ impl Point {
     pub fn stage(&self, staged: &Path) -> Vec<Step> {
         let mut steps = vec![make(staged, &Made::Directory, 0o755, &self.origin)];
         for (path, Entry { made, origin }) in &self.entries {
-            steps.push(make(&below(staged, path), made, mode(made), origin));
+            steps.push(make(&below(staged, Path::new(path)), made, mode(made), origin));
         }
         steps
     }

@@ -24,27 +24,31 @@ type Piece<'a> = (u64, Cow<'a, [u8]>);
 /// A source, and its first bytes.
 pub(super) struct Reader<'a> {
     source: &'a dyn Source,
-    head: Vec<u8>,
+    /// Not allocated: there is one for each of many libraries.
+    head: [u8; HEAD_SIZE],
+    head_size: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a dyn Source) -> Result<Self, Flaw> {
-        let head = read(source, 0, HEAD_SIZE)?;
-        Ok(Reader { source, head })
+        let mut head = [0; HEAD_SIZE];
+        let head_size = source.read_at(0, &mut head).map_err(Flaw::Unreadable)?;
+        Ok(Reader { source, head, head_size })
     }
 
     /// The first bytes of the file; all of them, if they are less than 1 KiB.
     pub(super) fn head(&self) -> &[u8] {
-        &self.head
+        self.head.get(..self.head_size).unwrap_or_default()
     }
 
     /// So many bytes, or as many as there are up to the end of the file.
     pub(super) fn up_to(&self, at: u64, size: usize) -> Result<Cow<'_, [u8]>, Flaw> {
-        let known = usize::try_from(at).ok().and_then(|at| self.head.get(at..)).unwrap_or_default();
+        let known = usize::try_from(at).ok().and_then(|at| self.head().get(at..));
+        let known = known.unwrap_or_default();
         if let Some(bytes) = known.get(..size) {
             return Ok(Cow::Borrowed(bytes));
         }
-        if self.head.len() < HEAD_SIZE {
+        if self.head_size < HEAD_SIZE {
             return Ok(Cow::Borrowed(known));
         }
         read(self.source, at, size).map(Cow::Owned)

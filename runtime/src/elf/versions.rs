@@ -24,7 +24,7 @@ pub struct NeededVersion {
 const COUNT_LIMIT: usize = 4096;
 
 /// How much of a chain is read, if the half before was too short.
-const WINDOWS: [usize; 3] = [1 << 10, 16 << 10, 1 << 20];
+const WINDOWS: [usize; 3] = [2 << 10, 16 << 10, 1 << 20];
 
 /// The only version of the records (`VER_NEED_CURRENT`, `VER_DEF_CURRENT`).
 const CURRENT: u16 = 1;

@@ -159,16 +159,16 @@ impl<'a> Shown<'a> {
         below(&self.base, Path::new(&number.to_string()))
     }
 
-    /// The number of a file's directory, and its name in it.
+    /// The number of a directory that is shown and holds a file, and the file's path in it.
     fn inside<'f>(&mut self, path: &'f Path, origin: &'a Origin) -> (usize, &'f Path) {
+        let inside =
+            |(number, known): (usize, &(PathBuf, _))| Some((number, inner(path, &known.0)?));
+        if let Some(found) = self.directories.iter().enumerate().find_map(inside) {
+            return found;
+        }
         let directory = parent(path).unwrap_or(Path::new("/"));
-        let is_it = |known: &(PathBuf, _)| known.0.as_os_str() == directory.as_os_str();
-        let known = self.directories.iter().position(is_it);
-        let number = known.unwrap_or_else(|| {
-            self.directories.push((directory.to_path_buf(), origin));
-            self.directories.len() - 1
-        });
-        (number, inner(path, directory).unwrap_or(path))
+        self.directories.push((directory.to_path_buf(), origin));
+        (self.directories.len() - 1, inner(path, directory).unwrap_or(path))
     }
 
     fn mount_directories(&self, edits: &mut Edits) {

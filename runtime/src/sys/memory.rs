@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What is handed out before the system's allocator is asked; a usual start needs a tenth of it.
 const SIZE: usize = 512 << 10;
 
+/// Pieces of this size come from the system's allocator: it hands them out again when they are
+/// given back, and every new page costs more than it does.
+const LARGE: usize = 4 << 10;
+
 /// An allocator that hands out one piece of memory from the front to the back.
 ///
 /// What was handed out last can grow, shrink and be given back; everything else that is given back
@@ -57,7 +61,7 @@ unsafe impl GlobalAlloc for Arena {
             let used = self.used.load(Ordering::Acquire);
             let start = used.next_multiple_of(layout.align().min(16));
             let Some(end) = start.checked_add(layout.size()) else { return ptr::null_mut() };
-            if end > SIZE || layout.align() > 16 {
+            if end > SIZE || layout.align() > 16 || layout.size() >= LARGE {
                 // SAFETY: the caller's promises are passed on.
                 return unsafe { System.alloc(layout) };
             }
@@ -134,16 +138,30 @@ mod tests {
     }
 
     #[test]
+    fn large_pieces_are_the_systems() {
+        static ARENA: Arena = Arena::new();
+        // SAFETY: as above.
+        unsafe {
+            let large = ARENA.alloc(layout(LARGE));
+            assert!(ARENA.offset(large).is_none());
+            ARENA.dealloc(large, layout(LARGE));
+            let grown = ARENA.realloc(ARENA.alloc(layout(8)), layout(8), 2 * LARGE);
+            assert!(ARENA.offset(grown).is_some(), "what was handed out last grows in place");
+        }
+    }
+
+    #[test]
     fn the_system_takes_over_when_all_is_handed_out() {
         static ARENA: Arena = Arena::new();
         // SAFETY: as above.
         unsafe {
-            let most = ARENA.alloc(layout(SIZE - 8));
-            assert!(ARENA.offset(most).is_some());
-            let beyond = ARENA.alloc(layout(64));
+            for _ in 0..SIZE / 2048 - 1 {
+                assert!(ARENA.offset(ARENA.alloc(layout(2048))).is_some());
+            }
+            let beyond = ARENA.alloc(layout(2049));
             assert!(ARENA.offset(beyond).is_none() && !beyond.is_null());
-            let grown = ARENA.realloc(beyond, layout(64), 4096);
-            ARENA.dealloc(grown, layout(4096));
+            let grown = ARENA.realloc(beyond, layout(2049), 8192);
+            ARENA.dealloc(grown, layout(8192));
             assert!(ARENA.offset(ARENA.alloc(layout(8))).is_some(), "a small piece still fits");
         }
     }

@@ -4,7 +4,7 @@
 //! The names are those NVIDIA's container toolkit shows. Files of an image that has them win:
 //! they name the same libraries.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::Scene;
@@ -15,27 +15,21 @@ use crate::inject::loader::LIBRARY_DIRECTORIES;
 use crate::look::files::{self, Files, Kind};
 use crate::look::kernel::Kernel;
 use crate::paths::below;
+use crate::sys;
 
-/// Files of `/usr/share` that EGL reads; hosts have them there, in `/usr/local/share` or in `/etc`.
-const EGL: [&str; 6] = [
-    "glvnd/egl_vendor.d/10_nvidia.json",
-    "egl/egl_external_platform.d/09_nvidia_wayland2.json",
-    "egl/egl_external_platform.d/10_nvidia_wayland.json",
-    "egl/egl_external_platform.d/15_nvidia_gbm.json",
-    "egl/egl_external_platform.d/20_nvidia_xcb.json",
-    "egl/egl_external_platform.d/20_nvidia_xlib.json",
+/// Where EGL and Vulkan look for files of drivers, and where each is below a directory of data.
+const GRAPHICS: [(&str, &str); 4] = [
+    ("/usr/share", "glvnd/egl_vendor.d"),
+    ("/usr/share", "egl/egl_external_platform.d"),
+    ("/etc", "vulkan/icd.d"),
+    ("/etc", "vulkan/implicit_layer.d"),
 ];
 
-/// Files of `/etc` that Vulkan reads; hosts have them there or in `/usr/share`.
-const VULKAN: [&str; 5] = [
-    "vulkan/icd.d/nvidia_icd.json",
-    "vulkan/icd.d/nvidia_icd.x86_64.json",
-    "vulkan/icd.d/nvidia_icd.aarch64.json",
-    "vulkan/icd.d/nvidia_layers.json",
-    "vulkan/implicit_layer.d/nvidia_layers.json",
-];
+/// The same for OpenCL.
+const OPENCL: (&str, &str) = ("/etc", "OpenCL/vendors");
 
-const OPENCL: &str = "OpenCL/vendors/nvidia.icd";
+/// The directories of data that hosts have such files in; the first that has one counts.
+const DATA: [&str; 4] = ["/etc", "/usr/local/etc", "/usr/local/share", "/usr/share"];
 
 /// What OptiX has learnt, tens of megabytes of it.
 const OPTIX: &str = "/usr/share/nvidia/nvoptix.bin";
@@ -59,17 +53,14 @@ impl Shown<'_> {
     /// Asks for all of them that the host has.
     pub(super) fn show(&self, edits: &mut Edits) {
         if self.wanted.has(Capability::Graphics) {
-            for name in EGL {
-                self.copy("/usr/share", name, &["/etc", "/usr/local/share", "/usr/share"], edits);
-            }
-            for name in VULKAN {
-                self.copy("/etc", name, &["/etc", "/usr/local/share", "/usr/share"], edits);
+            for directory in GRAPHICS {
+                self.copy(directory, edits);
             }
             self.bind_read_only(Path::new(OPTIX), edits);
             self.show_gbm(edits);
         }
         if self.wanted.has(Capability::Compute) {
-            self.copy("/etc", OPENCL, &["/etc", "/usr/share"], edits);
+            self.copy(OPENCL, edits);
             self.show_mps(edits);
             self.show_direct_storage(edits);
         }
@@ -87,14 +78,24 @@ impl Shown<'_> {
         self.show_firmware(edits);
     }
 
-    /// Shows a copy of a small file where the image has none.
-    fn copy(&self, directory: &str, name: &str, places: &[&str], edits: &mut Edits) {
-        let found = places.iter().find_map(|place| self.find(&Path::new(place).join(name)));
-        let Some((path, Kind::File)) = found else { return };
-        if let Ok(contents) = self.scene.files.read(&path)
-            && contents.len() <= COPIED
-        {
-            edits.add_file(Path::new(directory).join(name), contents, self.scene.origin);
+    /// Shows copies of the small files in a directory where the image has none.
+    fn copy(&self, (target, below_data): (&str, &str), edits: &mut Edits) {
+        let is_drivers = |name: &[u8]| sys::find(name, b"nvidia").is_some();
+        let mut seen: Vec<OsString> = Vec::new();
+        for data in DATA {
+            let found = self.find(&Path::new(data).join(below_data));
+            let Some((directory, Kind::Directory)) = found else { continue };
+            for name in self.scene.files.names(&directory, &is_drivers).unwrap_or_default() {
+                let path = below(&directory, Path::new(&name));
+                let contents = files::read(self.scene.files, &path).ok().flatten();
+                if let Some(contents) = contents.filter(|contents| contents.len() <= COPIED)
+                    && !seen.contains(&name)
+                {
+                    let place = Path::new(target).join(below_data).join(&name);
+                    edits.add_file(place, contents, self.scene.origin);
+                    seen.push(name);
+                }
+            }
         }
     }
 

@@ -217,7 +217,11 @@ fn name_everything(driver: &Driver, wanted: &Capabilities, scene: &Scene, named:
     let origin = scene.origin;
     let is_wanted = |library: &&Library| capability::wants(wanted, &library.name);
     for Library { path, soname, linker_name, .. } in driver.libraries.iter().filter(is_wanted) {
-        named.library(soname, scene.on_host(path), origin);
+        // In ascending order, which is the quickest to be put into that of a cache.
+        if soname == "libGLX_nvidia.so.0" {
+            // What libGL falls back to for a display of another machine (GLVND).
+            named.library_link(OsStr::new("libGLX_indirect.so.0"), soname, origin);
+        }
         // Many programs ask for the bare name; some packages of the driver lack it.
         let bare = linker_name
             .as_deref()
@@ -225,10 +229,7 @@ fn name_everything(driver: &Driver, wanted: &Capabilities, scene: &Scene, named:
         if let Some(bare) = bare {
             named.library_link(bare, soname, origin);
         }
-        if soname == "libGLX_nvidia.so.0" {
-            // What libGL falls back to for a display of another machine (GLVND).
-            named.library_link(OsStr::new("libGLX_indirect.so.0"), soname, origin);
-        }
+        named.library(soname, scene.on_host(path), origin);
     }
     for (name, path) in driver.programs.iter().filter(|(name, _)| capability::wants(wanted, name)) {
         named.program(name, scene.on_host(path), origin);

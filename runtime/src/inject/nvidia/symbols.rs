@@ -30,6 +30,7 @@ pub fn too_new(libraries: &[Library], image: &DirectoryTree, host: &DirectoryTre
     let mut notes = Vec::new();
     for (file, versions) in wanted {
         let Some(defined) = defined(image, file) else { continue };
+        let defined: BTreeSet<OsString> = defined.into_iter().collect();
         for (version, library) in
             versions.iter().filter(|(version, _)| !defined.contains(**version))
         {
@@ -55,12 +56,11 @@ pub fn is_older(image: &DirectoryTree, host: &DirectoryTree) -> bool {
 }
 
 /// The versions a library of a tree defines; nothing if it is not there.
-fn defined(files: &DirectoryTree, name: &OsStr) -> Option<BTreeSet<OsString>> {
+fn defined(files: &DirectoryTree, name: &OsStr) -> Option<Vec<OsString>> {
     let mut places = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
     let (path, _) = places.find_map(|path| files::find(files, &path).ok().flatten())?;
     let file = files.open_file(&path).ok()?;
-    let versions = Object::read(&file).ok()?.defined_versions().ok()?;
-    Some(versions.into_iter().collect())
+    Object::read(&file).ok()?.defined_versions().ok()
 }
 
 /// The version of a tree's glibc.
