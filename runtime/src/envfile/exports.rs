@@ -141,7 +141,8 @@ fn takes_a_shell(text: &[u8]) -> bool {
         }
         previous = byte;
     }
-    false
+    // A backslash at the end takes the carriage return for a letter.
+    place.is_escaped
 }
 
 /// Whether a `$` starts a command, one of a shell's own parameters (`$1`, `$$`) or bash's `$'..'`.
@@ -194,6 +195,8 @@ mod tests {
         ] {
             assert_eq!(set_by(line), [expected], "{line}");
         }
+        assert_eq!(set_by("export A=a\\\\\r\n"), [r"A=a\"]);
+        assert!(set_by("export A=a\\\r\n").is_empty(), "it takes the carriage return for a letter");
         for line in [r"export A=a\\;reboot", r#"export A=\";reboot"#, r"export A=\';reboot"] {
             assert!(set_by(line).is_empty(), "{line}");
         }
