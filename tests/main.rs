@@ -36,6 +36,7 @@ mod metadata;
 mod plans;
 mod plans_gpu;
 mod plans_run;
+mod ranks;
 mod signals;
 mod smoke;
 mod visible;

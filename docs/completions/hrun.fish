@@ -11,6 +11,8 @@ complete -c hrun -l gpus -d 'Shows only these NVIDIA GPUs: all, none, or numbers
 complete -c hrun -l device -d 'Shows a device that is described on the host (CDI), or a node of /dev' -r
 complete -c hrun -l cdi-dir -d 'Reads descriptions of devices from DIR too; the last DIR has the say' -r
 complete -c hrun -l driver-root -d 'Looks for GPU drivers in DIR, which stands for /' -r
+complete -c hrun -l join-tag -d 'Shares namespaces with all that is started with the same TAG on this node' -r
+complete -c hrun -l join-ct -d 'Accepted for ch-run\'s sake: no number of ranks is needed' -r
 complete -c hrun -l set-env -l env-file -d 'Sets variables from FILE, or one variable; $NAME is expanded' -r
 complete -c hrun -l set-env0 -d 'Sets variables from NUL-separated records in FILE, taken as they are' -r
 complete -c hrun -l unset-env -d 'Removes the variables whose names match GLOB' -r
@@ -28,6 +30,8 @@ complete -c hrun -l no-home -d 'Leaves the home directory out'
 complete -c hrun -l no-cwd -d 'Leaves the current directory out'
 complete -c hrun -l contain -d 'Hides home, current directory and /tmp; the home directory and /tmp are empty'
 complete -c hrun -s w -l write -d 'Lets the command write to the image'
+complete -c hrun -l join -d 'Shares namespaces with what the same parent starts, as ranks of a step do'
+complete -c hrun -l no-join -d 'Gives each rank namespaces of its own'
 complete -c hrun -l env-no-expand -d 'Takes $ literally in the --set-env options that follow'
 complete -c hrun -l clean-env -l cleanenv -d 'Starts from an empty environment instead of the host\'s'
 complete -c hrun -l root -l fakeroot -d 'Shows the user as root inside, with capabilities over the container only'

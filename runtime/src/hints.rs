@@ -12,6 +12,7 @@ use crate::plan::Action;
 /// What a step does, as far as hints care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
+    Meet,
     Unshare,
     Mount,
     Overlay,
@@ -42,6 +43,27 @@ const ANY_MOUNT: &[Operation] = &[
 ];
 
 const HINTS: &[Hint] = &[
+    Hint {
+        operations: &[Operation::Meet],
+        errnos: &[Errno::EPERM, Errno::EACCES, Errno::ELOOP, Errno::ENOTDIR],
+        when: ALWAYS,
+        text: |_| {
+            "the directory must be yours alone (mode 0700); if somebody else made it, ask the \
+             administrator to remove it\n\
+             --no-join runs each rank for itself; MPI between ranks is slower then"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Meet],
+        errnos: &[Errno::ENOSPC, Errno::EROFS, Errno::EDQUOT],
+        when: ALWAYS,
+        text: |_| {
+            "ranks of a step meet in a small file there; MPI needs room in it as well\n\
+             --no-join runs each rank for itself; MPI between ranks is slower then"
+                .to_owned()
+        },
+    },
     Hint {
         operations: &[Operation::Unshare],
         errnos: &[Errno::ENOSPC, Errno::EUSERS],
@@ -365,6 +387,7 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::ChangeDirectory { .. } => Operation::ChangeDirectory,
         Action::Execute { .. } => Operation::Execute,
         Action::ReadOnly { .. } => Operation::Mount,
+        Action::Meet { .. } | Action::Admit => Operation::Meet,
         Action::Link { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }

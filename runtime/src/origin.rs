@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::text::Text;
 
 /// Says who asked for a step, a mount or a variable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// What hrun does unless told otherwise.
@@ -39,7 +39,7 @@ pub enum Origin {
 }
 
 /// Names the layer of configuration a setting was read from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
     /// The command line.

@@ -3,6 +3,7 @@
 //! The process that starts is the process that becomes the command: no step forks.
 #![allow(clippy::disallowed_methods, reason = "this is where the plan is carried out")]
 
+mod meeting;
 mod mountinfo;
 mod overlay;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use self::meeting::{Found, Meeting};
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::sys::{MountFlags, file, mount, process};
@@ -31,7 +33,7 @@ pub struct Failed<'a> {
 ///
 /// A plan without [`Action::Execute`] at its end is nobody's: `None`.
 pub fn apply(plan: &Plan) -> Option<Failed<'_>> {
-    let mut process = Process { is_inside: false, program: None };
+    let mut process = Process::default();
     let failed = plan.steps.iter().find_map(|step| {
         let errno = process.take(&step.action).err()?;
         Some((step, errno))
@@ -46,7 +48,7 @@ pub fn apply(plan: &Plan) -> Option<Failed<'_>> {
 ///
 /// The index of the action that failed, and its errno.
 pub fn attempt(actions: &[Action]) -> Result<(), (usize, Errno)> {
-    let mut process = Process { is_inside: false, program: None };
+    let mut process = Process::default();
     for (index, action) in actions.iter().enumerate() {
         process.take(action).map_err(|errno| (index, errno))?;
     }
@@ -54,15 +56,39 @@ pub fn attempt(actions: &[Action]) -> Result<(), (usize, Errno)> {
 }
 
 /// What changes while a plan is carried out.
+#[derive(Default)]
 struct Process {
     /// The container's root is the root, and the host's root is the current directory.
     is_inside: bool,
     program: Option<PathBuf>,
+    /// The meeting this rank is at.
+    meeting: Option<Meeting>,
+    /// What other ranks have done already.
+    done: Done,
+}
+
+/// What of a plan is done by another rank of the step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Done {
+    #[default]
+    Nothing,
+    /// The user namespace is there.
+    Namespaces,
+    /// Everything up to [`Action::Admit`].
+    Layout,
 }
 
 impl Process {
     fn take(&mut self, action: &Action) -> Result<(), Errno> {
+        match (self.done, action) {
+            (Done::Layout, Action::Admit) => self.done = Done::Nothing,
+            (Done::Layout, _) => return Ok(()),
+            (Done::Namespaces, Action::Unshare { .. }) => return Ok(()),
+            _ => {}
+        }
         match action {
+            Action::Meet { file, layout } => self.meet(file.as_path(), *layout),
+            Action::Admit => self.meeting.take().map_or(Ok(()), Meeting::leave),
             Action::Unshare { uid, gid } => unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),
@@ -89,6 +115,18 @@ impl Process {
                 self.execute(arguments, search, environment)
             }
         }
+    }
+
+    /// Meets the other ranks of the step, if there are any.
+    fn meet(&mut self, file: &Path, layout: Option<u64>) -> Result<(), Errno> {
+        let (meeting, found) = Meeting::attend(file, layout)?;
+        self.meeting = Some(meeting);
+        self.done = match found {
+            Found::Nobody => Done::Nothing,
+            Found::Others => Done::Namespaces,
+            Found::Same => Done::Layout,
+        };
+        Ok(())
     }
 
     /// A host path as it can be reached: from the current directory, once the root has changed.

@@ -6,6 +6,7 @@ pub mod layout;
 mod mounts;
 mod place;
 mod points;
+pub mod ranks;
 mod tree;
 
 use std::ffi::{OsStr, OsString};
@@ -60,6 +61,9 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     let (directory, origin) = start_directory(request, host, image, &tree, &environment)?;
     set(&mut environment, "PWD", directory.as_os_str(), &origin);
 
+    if let Some((file, origin)) = ranks::file(request, host) {
+        steps = ranks::meet(steps, file, &origin);
+    }
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
     let capabilities = ids::capabilities(request, host);
     let origin = request.root.as_ref().unwrap_or(&Origin::Default);

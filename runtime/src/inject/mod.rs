@@ -19,6 +19,7 @@ mod leftovers;
 mod loader;
 mod network;
 mod nvidia;
+mod ranks;
 mod slurm;
 pub mod survey;
 
@@ -35,6 +36,7 @@ pub const INJECTORS: &[Injector] = &[
     Injector { name: identity::NAME, find: identity::find },
     Injector { name: network::NAME, find: network::find },
     Injector { name: slurm::NAME, find: slurm::find },
+    Injector { name: ranks::NAME, find: ranks::find },
     Injector { name: nvidia::NAME, find: nvidia::find },
     Injector { name: amd::NAME, find: amd::find },
     Injector { name: intel::NAME, find: intel::find },

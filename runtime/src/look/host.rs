@@ -121,6 +121,18 @@ impl Host {
         !is_closed && access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok()
     }
 
+    /// The process at the other end of a socket this process has inherited, and when it started.
+    pub fn peer(&self, socket: i32) -> Option<(u32, u64)> {
+        let pid = self.is_real.then(|| sys::meeting::peer(socket).ok())??;
+        Some((pid, sys::meeting::start_time(pid).ok()?))
+    }
+
+    /// The parent of this process, and when it started.
+    pub fn parent(&self) -> Option<(u32, u64)> {
+        let pid = self.is_real.then(std::os::unix::process::parent_id)?;
+        Some((pid, sys::meeting::start_time(pid).ok()?))
+    }
+
     /// Whether the caller may neither read nor write what is at a path of the host.
     pub fn is_closed(&self, path: &Path) -> bool {
         let path = self.files.outside(path);

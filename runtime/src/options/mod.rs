@@ -30,6 +30,10 @@ pub enum Name {
     Device,
     CdiDir,
     DriverRoot,
+    Join,
+    NoJoin,
+    JoinTag,
+    JoinCt,
     SetEnv,
     SetEnv0,
     UnsetEnv,
@@ -87,6 +91,7 @@ pub enum Where {
 pub enum Section {
     Files,
     Devices,
+    Ranks,
     Environment,
     Identity,
     Diagnosis,
@@ -99,6 +104,7 @@ impl Section {
         match self {
             Section::Files => "File system",
             Section::Devices => "Devices",
+            Section::Ranks => "Ranks of a job step",
             Section::Environment => "Environment variables",
             Section::Identity => "Identity",
             Section::Diagnosis => "Diagnosis",

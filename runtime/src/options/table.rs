@@ -210,6 +210,46 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::Join,
+        long: "join",
+        section: Section::Ranks,
+        help: "Shares namespaces with what the same parent starts, as ranks of a step do",
+        manual: "Ranks that Slurm, mpirun or another launcher has started on a node share one set of \
+                 namespaces without being asked, in any order and number, because MPI needs it: ranks \
+                 in user namespaces of their own cannot read each other's memory. Ranks with another \
+                 image or other mounts share the user namespace only. They meet in a small file in \
+                 /dev/shm/hrun-UID, which the next step removes. With this option, programs that the \
+                 same parent starts share them too where no launcher is seen.",
+        ..FLAG
+    },
+    Row {
+        name: Name::NoJoin,
+        long: "no-join",
+        section: Section::Ranks,
+        help: "Gives each rank namespaces of its own",
+        manual: "MPI is told not to read other ranks' memory, which is slower but works: Open MPI, \
+                 UCX, MPICH, libfabric, PSM and MVAPICH by a variable each, unless it is set already.",
+        ..FLAG
+    },
+    Row {
+        name: Name::JoinTag,
+        long: "join-tag",
+        takes: Takes::Value("TAG"),
+        section: Section::Ranks,
+        help: "Shares namespaces with all that is started with the same TAG on this node",
+        manual: "",
+        ..FLAG
+    },
+    Row {
+        name: Name::JoinCt,
+        long: "join-ct",
+        takes: Takes::Value("N"),
+        section: Section::Ranks,
+        help: "Accepted for ch-run's sake: no number of ranks is needed",
+        manual: "",
+        ..FLAG
+    },
+    Row {
         name: Name::SetEnv,
         long: "set-env",
         aliases: &["env-file"],

@@ -30,6 +30,11 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         Action::Unshare { uid, gid } => {
             row("namespaces", format!("user and mount; uid {}, gid {}", map(uid), map(gid)))
         }
+        Action::Meet { file, layout } => {
+            let shared = if layout.is_some() { "" } else { ", sharing no mounts" };
+            row("meet", format!("the ranks in {file}{shared}"))
+        }
+        Action::Admit => row("admit", "other ranks".to_owned()),
         Action::Tmpfs { target, mode, size } => {
             let size = size.as_ref().map(|size| format!(" size={size}")).unwrap_or_default();
             row("tmpfs", format!("{target} mode={mode:o}{size}"))

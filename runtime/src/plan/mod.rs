@@ -44,7 +44,7 @@ pub struct Step {
 }
 
 /// A kind of thing to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Action {
     /// Makes a user namespace with one user and one group, and a mount namespace in it.
@@ -57,6 +57,21 @@ pub enum Action {
         /// The group.
         gid: Map,
     },
+    /// Meets the other ranks of a step: joins their namespaces, if there are some, and keeps others
+    /// waiting until [`Action::Admit`].
+    ///
+    /// Where one has made the same layout, the steps in between are done.
+    Meet {
+        /// The file that lists the ranks; its directory is the caller's alone, and made if it is
+        /// missing.
+        file: Text,
+        /// A number for the steps in between: ranks with the same share their mounts. Nothing: the
+        /// mounts cannot be shared.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        layout: Option<u64>,
+    },
+    /// Lets other ranks join.
+    Admit,
     /// Mounts a file system in memory.
     Tmpfs {
         /// Where.
@@ -161,7 +176,7 @@ pub enum Action {
 }
 
 /// One id: what it is inside, and whose it is outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Map {
     /// The id inside.
     pub inside: u32,
@@ -170,7 +185,7 @@ pub struct Map {
 }
 
 /// The writable directories of an overlay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Layer {
     /// Holds what was changed.
     pub upper: Text,
@@ -179,7 +194,7 @@ pub struct Layer {
 }
 
 /// The system call that makes a mount read-only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReadOnlyBy {
     /// mount_setattr(2), Linux 5.12 and newer.
@@ -189,7 +204,7 @@ pub enum ReadOnlyBy {
 }
 
 /// The system call that changes the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnterBy {
     /// pivot_root(2).
@@ -200,7 +215,7 @@ pub enum EnterBy {
 }
 
 /// What happens to capabilities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capabilities {
     /// They are given up before execve(2), and `no_new_privs` keeps them from coming back.
@@ -213,7 +228,7 @@ pub enum Capabilities {
 }
 
 /// A variable of the environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Variable {
     /// The name.
     pub name: Text,
@@ -261,6 +276,8 @@ impl Action {
     pub fn describe(&self) -> String {
         match self {
             Action::Unshare { .. } => "make user and mount namespaces".to_owned(),
+            Action::Meet { file, .. } => format!("meet the other ranks of this step in {file}"),
+            Action::Admit => "let other ranks of this step join".to_owned(),
             Action::Tmpfs { target, .. } => format!("mount a tmpfs on {target}"),
             Action::Directory { path, .. } => format!("make directory {path}"),
             Action::File { path, .. } => format!("write file {path}"),

@@ -89,6 +89,17 @@ pub enum EnvEdit {
     Unset(OsString),
 }
 
+/// With whom namespaces are shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// With nobody.
+    Nobody,
+    /// With what the same parent starts, where no launcher is seen.
+    Parent,
+    /// With what is started with the same tag.
+    Tag(String),
+}
+
 /// A device asked for by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
@@ -170,6 +181,8 @@ pub struct Request {
     pub devices: Vec<Asked<Device>>,
     /// More directories of descriptions of devices; the last one has the say.
     pub cdi_directories: Vec<PathBuf>,
+    /// With whom namespaces are shared; nothing: with ranks of the same step.
+    pub join: Option<Asked<Join>>,
     /// The tree that stands for the host's root when GPU drivers are looked for.
     pub driver_root: Option<PathBuf>,
     /// Changes of the environment, in order.
@@ -245,8 +258,7 @@ impl Merge {
                 request.binds.extend(binds.into_iter().map(|bind| asked(bind, &origin)));
             }
             Name::Mount => {
-                let bind = parse::mount(value).map_err(refuse)?;
-                request.binds.push(asked(bind, &origin));
+                request.binds.push(asked(parse::mount(value).map_err(refuse)?, &origin));
             }
             Name::Cd => {
                 let directory = parse::absolute(value).map_err(refuse)?;
@@ -271,12 +283,14 @@ impl Merge {
             Name::Intel => request.intel = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Gpus => request.gpus = Some(asked(value.to_owned(), &origin)),
             Name::Device => {
-                let devices = parse::devices(value).map_err(refuse)?;
-                request.devices.extend(devices.into_iter().map(|device| asked(device, &origin)));
+                let devices = parse::devices(value).map_err(refuse)?.into_iter();
+                request.devices.extend(devices.map(|device| asked(device, &origin)));
             }
-            Name::CdiDir => {
-                request.cdi_directories.push(parse::absolute(value).map_err(refuse)?);
+            Name::CdiDir => request.cdi_directories.push(parse::absolute(value).map_err(refuse)?),
+            Name::Join | Name::NoJoin | Name::JoinTag => {
+                request.join = join(setting, &origin).map_err(refuse)?;
             }
+            Name::JoinCt => drop(parse::id(value).map_err(refuse)?),
             Name::DriverRoot => {
                 request.driver_root = Some(parse::absolute(value).map_err(refuse)?);
             }
@@ -362,6 +376,16 @@ impl Given {
             Given::On | Given::Off => Ok(Format::Text),
         }
     }
+}
+
+/// With whom namespaces are shared, as the last of the options about it says.
+fn join(setting: &Setting, origin: &Origin) -> std::result::Result<Option<Asked<Join>>, String> {
+    let join = match setting.name {
+        Name::JoinTag => Join::Tag(parse::tag(setting.given.value())?),
+        Name::NoJoin => Join::Nobody,
+        _ => Join::Parent,
+    };
+    Ok((setting.given != Given::Off).then(|| asked(join, origin)))
 }
 
 fn wanted(given: &Given, origin: &Origin) -> std::result::Result<Option<Asked<Wanted>>, String> {

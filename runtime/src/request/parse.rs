@@ -107,6 +107,16 @@ fn device(piece: &[u8]) -> Parsed<Device> {
     Ok(Device::Node { source: path(source), target: bind_target(target)? })
 }
 
+/// Reads a tag, which becomes part of a file's name.
+pub(super) fn tag(value: &OsStr) -> Parsed<String> {
+    let tag = value.to_str().unwrap_or_default();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !tag.is_empty() && tag.len() <= 100 && tag.bytes().all(is_plain) {
+        return Ok(tag.to_owned());
+    }
+    Err(format!("'{}' is not made of letters, digits, '.', '_' and '-'", value.display()))
+}
+
 /// Reads `type=bind,src=SRC,dst=DST[,OPT..]`.
 pub(super) fn mount(value: &OsStr) -> Parsed<Bind> {
     let (mut source, mut target) = (None, None);

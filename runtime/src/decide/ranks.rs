@@ -1,0 +1,152 @@
+//! Which processes of a node are ranks of one step, and so share namespaces.
+//!
+//! Every launcher says in a variable which step a rank belongs to; that of PMI-1 is known by the
+//! process at the other end of the socket it gives each rank.
+
+use std::ffi::OsStr;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHasher;
+
+use crate::ids;
+use crate::look::files::Kind;
+use crate::look::host::Host;
+use crate::origin::Origin;
+use crate::plan::{Action, EnterBy, Step};
+use crate::request::{Join, Request};
+
+/// What a step is known by: variables that together name it, and what its file is called after.
+const STEPS: [(&str, &[&str]); 5] = [
+    ("pmix", &["PMIX_NAMESPACE"]),
+    ("slurm", &["SLURM_JOB_ID", "SLURM_STEP_ID"]),
+    ("pals", &["PALS_APID"]),
+    ("flux", &["FLUX_JOB_ID"]),
+    ("cobalt", &["COBALT_JOBID", "ALPS_APP_ID"]),
+];
+
+/// A file's name is no longer; what is behind is told by a number.
+const NAME_LIMIT: usize = 120;
+
+/// The file in which the ranks of this step meet, and who asked for it.
+pub fn file(request: &Request, host: &Host) -> Option<(PathBuf, Origin)> {
+    let (key, origin) = match &request.join {
+        Some(asked) if asked.value == Join::Nobody => return None,
+        Some(asked) => match &asked.value {
+            Join::Tag(tag) => (format!("tag-{tag}"), asked.origin.clone()),
+            _ => (step(host).or_else(|| parent(host))?, asked.origin.clone()),
+        },
+        None => (step(host)?, Origin::Default),
+    };
+    // Who is somebody else inside has other maps, and cannot be joined.
+    let (uid, gid) = (ids::user(request, host).inside, ids::group(request, host).inside);
+    let key = match (uid, gid) == (host.uid, host.gid) {
+        true => key,
+        false => format!("{key}-as-{uid}-{gid}"),
+    };
+    Some((directory(host).join(name(&key)), origin))
+}
+
+/// Whether this process is a rank that a launcher has started.
+pub fn is_rank(host: &Host) -> bool {
+    step(host).is_some()
+}
+
+/// What the step is known by.
+fn step(host: &Host) -> Option<String> {
+    let named = STEPS.iter().find_map(|(launcher, variables)| {
+        let values: Option<Vec<&OsStr>> =
+            variables.iter().map(|name| host.variable(name)).collect();
+        let values: Vec<_> = values?.iter().map(|value| value.to_string_lossy()).collect();
+        Some(format!("{launcher}-{}", values.join(".")))
+    });
+    named.or_else(|| {
+        let socket = host.variable("PMI_FD")?.to_str()?.parse().ok()?;
+        let (pid, started) = host.peer(socket)?;
+        Some(format!("pmi-{pid}-{started}"))
+    })
+}
+
+fn parent(host: &Host) -> Option<String> {
+    let (pid, started) = host.parent()?;
+    Some(format!("parent-{pid}-{started}"))
+}
+
+/// A directory of this node alone: a file system of several nodes has no common process numbers.
+fn directory(host: &Host) -> PathBuf {
+    let own = format!("hrun-{}", host.uid);
+    match host.find(Path::new("/dev/shm")) {
+        Ok(Some((path, Kind::Directory))) => path.join(own),
+        _ => host.path_variable("XDG_RUNTIME_DIR").unwrap_or_else(|| "/tmp".into()).join(own),
+    }
+}
+
+/// A name for a file: letters that are safe, and not too many.
+fn name(key: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let plain: String = key.chars().map(|l| if is_plain(l) { l } else { '_' }).collect();
+    if plain == key && plain.len() <= NAME_LIMIT {
+        return plain;
+    }
+    let mut hasher = FxHasher::default();
+    key.hash(&mut hasher);
+    let start: String = plain.chars().take(NAME_LIMIT).collect();
+    format!("{start}-{:x}", hasher.finish())
+}
+
+/// Puts the meeting around the steps that the first rank alone takes.
+pub fn meet(steps: Vec<Step>, file: PathBuf, origin: &Origin) -> Vec<Step> {
+    let Some(leave) = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }))
+    else {
+        return steps;
+    };
+    // Who comes to a mount namespace finds himself at its root, which here is not the container's.
+    let is_moved = steps[leave].action == Action::Leave { by: EnterBy::MoveMount };
+    let layout = (!is_moved).then(|| {
+        let mut hasher = FxHasher::default();
+        steps[..=leave].iter().for_each(|step| step.action.hash(&mut hasher));
+        // 0 is nobody's.
+        hasher.finish().max(1)
+    });
+    let mut met = Vec::with_capacity(steps.len() + 5);
+    met.push(Action::Meet { file: file.into(), layout }.asked_by(origin));
+    for (index, step) in steps.into_iter().enumerate() {
+        met.push(step);
+        if index == leave {
+            met.push(Action::Admit.asked_by(origin));
+        }
+    }
+    met
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_have_names_of_their_own() {
+        let host = |pairs: &[(&str, &str)]| {
+            pairs.iter().fold(Host::fake("/nowhere"), |host, (name, value)| {
+                host.with_variable(name, *value)
+            })
+        };
+        let step = |pairs: &[(&str, &str)]| step(&host(pairs));
+        assert_eq!(step(&[("SLURM_JOB_ID", "7")]), None, "a batch script is no step");
+        let slurm = [("SLURM_JOB_ID", "7"), ("SLURM_STEP_ID", "0")];
+        assert_eq!(step(&slurm), Some("slurm-7.0".to_owned()));
+        let pmix = [slurm[0], slurm[1], ("PMIX_NAMESPACE", "slurm.pmix.7.0")];
+        assert_eq!(step(&pmix), Some("pmix-slurm.pmix.7.0".to_owned()));
+        assert_eq!(step(&[("PMI_FD", "x")]), None);
+    }
+
+    #[test]
+    fn names_of_files_are_safe_and_differ() {
+        assert_eq!(name("slurm-7.0"), "slurm-7.0");
+        let strange = ["pmix-a/../b", "pmix-a_.._b", "pmix-\u{e9}", "pmix-a b"];
+        let names: Vec<String> = strange.iter().map(|key| name(key)).collect();
+        assert!(names.iter().all(|name| !name.contains('/')), "{names:?}");
+        assert_ne!(names[0], names[1]);
+        let long = "x".repeat(300);
+        assert!(name(&long).len() < 150 && name(&long) != name(&(long.clone() + "y")));
+    }
+}

@@ -1,0 +1,242 @@
+//! Files that are locked, and namespaces of other processes.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::libc;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::{Mode, SFlag, fstat, lstat};
+use nix::sys::uio::{pread, pwrite};
+use nix::unistd::{ftruncate, mkdir};
+
+/// No list of members is longer; a rank takes some fifty bytes.
+const SIZE_LIMIT: usize = 1 << 20;
+
+/// Makes a directory that nobody else may use, unless it is there.
+///
+/// # Errors
+///
+/// The errno of mkdir(2); `EPERM` if what is there is no directory, belongs to somebody else or is
+/// open to others.
+pub fn own_directory(path: &Path) -> Result<(), Errno> {
+    match mkdir(path, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let status = lstat(path)?;
+    let is_directory = status.st_mode & libc::S_IFMT == SFlag::S_IFDIR.bits();
+    let is_own = status.st_uid == super::effective_uid() && status.st_mode & 0o077 == 0;
+    if is_directory && is_own { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// The names in a directory; none if it cannot be read.
+pub fn names(directory: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
+}
+
+/// When a process started, in the kernel's clock ticks after its own start (proc(5), `stat`).
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such process.
+pub fn start_time(pid: u32) -> Result<u64, Errno> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).map_err(|_| Errno::ESRCH)?;
+    // The name may hold anything but ends at the last parenthesis; the time is the 22nd field.
+    let after = stat.iter().rposition(|byte| *byte == b')').map_or(0, |end| end + 1);
+    let text = String::from_utf8_lossy(&stat[after..]);
+    text.split_ascii_whitespace().nth(19).and_then(|word| word.parse().ok()).ok_or(Errno::ESRCH)
+}
+
+/// The process that has, or had, the other end of a socket.
+///
+/// # Errors
+///
+/// The errno of getsockopt(2): `ENOTSOCK`, `EBADF`; `ESRCH` if it is of another PID namespace.
+pub fn peer(socket: i32) -> Result<u32, Errno> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = libc::socklen_t::try_from(size_of::<libc::ucred>()).unwrap_or(0);
+    // SAFETY: the size is that of the structure, which the kernel fills.
+    let result = unsafe {
+        let place = (&raw mut peer).cast();
+        libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, place, &raw mut size)
+    };
+    Errno::result(result)?;
+    u32::try_from(peer.pid).ok().filter(|pid| *pid > 0).ok_or(Errno::ESRCH)
+}
+
+/// A file that one process at a time holds.
+#[derive(Debug)]
+pub struct Locked(OwnedFd);
+
+impl Locked {
+    /// Opens a file, made if it is not there, and waits until nobody else holds it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2) or flock(2); `ELOOP` for a symbolic link.
+    pub fn open(path: &Path) -> Result<Self, Errno> {
+        loop {
+            let file = open_file(path, OFlag::O_CREAT)?;
+            lock(&file, libc::LOCK_EX)?;
+            // Who held it before may have removed it.
+            if is_at(&file, path) {
+                return Ok(Locked(file));
+            }
+        }
+    }
+
+    /// Opens a file unless somebody holds it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::open`].
+    pub fn try_open(path: &Path) -> Result<Option<Self>, Errno> {
+        let file = open_file(path, OFlag::empty())?;
+        match lock(&file, libc::LOCK_EX | libc::LOCK_NB) {
+            Ok(()) => Ok(is_at(&file, path).then_some(Locked(file))),
+            Err(Errno::EWOULDBLOCK) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of read(2); `EFBIG` beyond 1 MiB.
+    pub fn read(&self) -> Result<Vec<u8>, Errno> {
+        let size = usize::try_from(fstat(&self.0)?.st_size).unwrap_or(usize::MAX);
+        if size > SIZE_LIMIT {
+            return Err(Errno::EFBIG);
+        }
+        let mut contents = vec![0; size];
+        let count = pread(&self.0, &mut contents, 0)?;
+        contents.truncate(count);
+        Ok(contents)
+    }
+
+    /// Empties it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of ftruncate(2).
+    pub fn clear(&self) -> Result<(), Errno> {
+        ftruncate(&self.0, 0)
+    }
+
+    /// Adds to its end, all or nothing, and lets go of it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of write(2).
+    pub fn append(self, line: &[u8]) -> Result<(), Errno> {
+        let size = fstat(&self.0)?.st_size;
+        let count = pwrite(&self.0, line, size)?;
+        if count == line.len() {
+            return Ok(());
+        }
+        ftruncate(&self.0, size)?;
+        Err(Errno::ENOSPC)
+    }
+
+    /// Removes it, by its path, while it is held.
+    pub fn remove(self, path: &Path) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn open_file(path: &Path, more: OFlag) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    open(path, flags | more, Mode::S_IRUSR | Mode::S_IWUSR)
+}
+
+fn lock(file: &OwnedFd, how: libc::c_int) -> Result<(), Errno> {
+    loop {
+        // SAFETY: flock takes numbers only.
+        match Errno::result(unsafe { libc::flock(file.as_raw_fd(), how) }) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Whether an open file is the one at a path.
+fn is_at(file: &OwnedFd, path: &Path) -> bool {
+    match (fstat(file), lstat(path)) {
+        (Ok(open), Ok(there)) => (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino),
+        _ => false,
+    }
+}
+
+/// The namespaces of a process, by their inode numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// The user namespace.
+    pub user: u64,
+    /// The mount namespace.
+    pub mount: u64,
+}
+
+impl Namespaces {
+    /// Those of this process.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` where `/proc` is not mounted.
+    pub fn own() -> Result<Self, Errno> {
+        let number = |name: &str| {
+            let found = fs::metadata(format!("/proc/self/ns/{name}")).map_err(|_| Errno::ENOENT);
+            found.map(|found| found.ino())
+        };
+        Ok(Namespaces { user: number("user")?, mount: number("mnt")? })
+    }
+
+    /// Joins these namespaces through a process in them; false if it is not the one that started
+    /// then, or has moved.
+    ///
+    /// The root and the current directory become those of the mount namespace.
+    ///
+    /// # Errors
+    ///
+    /// The errno of setns(2), once the user namespace is joined.
+    pub fn join(self, pid: u32, started: u64) -> Result<bool, Errno> {
+        let Some((user, mount)) = self.open(pid, started) else { return Ok(false) };
+        if setns(user, CloneFlags::CLONE_NEWUSER).is_err() {
+            return Ok(false);
+        }
+        setns(mount, CloneFlags::CLONE_NEWNS).map(|()| true)
+    }
+
+    /// Joins the user namespace only, and makes a mount namespace in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespaces::join`], or the errno of unshare(2).
+    pub fn join_user(self, pid: u32, started: u64) -> Result<bool, Errno> {
+        let Some((user, _)) = self.open(pid, started) else { return Ok(false) };
+        if setns(user, CloneFlags::CLONE_NEWUSER).is_err() {
+            return Ok(false);
+        }
+        unshare(CloneFlags::CLONE_NEWNS).map(|()| true)
+    }
+
+    /// Opens the namespaces of a process, if it is the right one: once they are open, nothing can
+    /// take its place.
+    fn open(self, pid: u32, started: u64) -> Option<(OwnedFd, OwnedFd)> {
+        let namespace = |name: &str, number: u64| {
+            let path = format!("/proc/{pid}/ns/{name}");
+            let file =
+                open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+            (fstat(&file).ok()?.st_ino == number).then_some(file)
+        };
+        let opened = (namespace("user", self.user)?, namespace("mnt", self.mount)?);
+        (start_time(pid) == Ok(started)).then_some(opened)
+    }
+}

@@ -1,0 +1,291 @@
+//! Ranks of one step on one node share their namespaces, whoever comes first and ends first.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::support::machine::{cover, with_own_mounts};
+use super::support::run::shell;
+use super::support::{Image, Outcome, Scratch, command, lacks, outcome, real, tester};
+
+/// The variables that srun gives a rank of a step of a test's own.
+fn step(test: &str) -> [(&'static str, String); 2] {
+    [("SLURM_JOB_ID", format!("{}-{test}", std::process::id())), ("SLURM_STEP_ID", "0".to_owned())]
+}
+
+/// A rank that runs a script in an image.
+fn rank(test: &str, image: &Path, options: &[&str], script: &str) -> Command {
+    let mut command = command(options.iter().copied());
+    command.arg(image).args(["sh", "-c", script]).envs(step(test));
+    command
+}
+
+/// A rank that has started and waits for its standard input to end.
+struct Waiting(Child);
+
+impl Waiting {
+    /// Starts a rank, and comes back when its command runs.
+    fn start(test: &str, image: &Path, options: &[&str], home: &Scratch) -> Self {
+        let ready = home.join(format!("ready-{}", fs::read_dir(home.path()).unwrap().count()));
+        let bind = format!("--bind={}", home.path().display());
+        let options = [options, &[bind.as_str()]].concat();
+        let script = format!("readlink /proc/self/ns/user > {}; cat", ready.display());
+        let mut command = rank(test, image, &options, &script);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while fs::read(&ready).is_ok_and(|seen| !seen.ends_with(b"\n")) || !ready.exists() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the rank does not start");
+            sleep(Duration::from_millis(2));
+        }
+        Waiting(child)
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The numbers of its user and its mount namespace, as the host sees them.
+    fn namespaces(&self) -> [String; 2] {
+        namespaces(self.pid())
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn namespaces(pid: u32) -> [String; 2] {
+    let link = |name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+    ["user", "mnt"].map(|name| link(name).display().to_string())
+}
+
+/// The file a step meets in.
+fn file(test: &str) -> PathBuf {
+    let [(_, job), (_, number)] = step(test);
+    PathBuf::from(format!("/dev/shm/hrun-{}/slurm-{job}.{number}", tester().uid))
+}
+
+#[test]
+fn ranks_share_their_namespaces_in_any_order() {
+    let (image, home) = (real("bookworm"), Scratch::new());
+    let start = || Waiting::start("order", &image, &[], &home);
+    let first = start();
+    let second = start();
+    assert_eq!(first.namespaces(), second.namespaces());
+    assert_ne!(first.namespaces(), namespaces(std::process::id()));
+    let shared = second.namespaces();
+    // The first may end, or be killed: whoever lives lets the next in.
+    first.end();
+    let third = start();
+    assert_eq!(third.namespaces(), shared);
+    second.kill();
+    let fourth = start();
+    assert_eq!(fourth.namespaces(), shared);
+    third.kill();
+    fourth.kill();
+    let last = start();
+    assert_ne!(last.namespaces(), shared, "nobody was left");
+    last.end();
+}
+
+#[test]
+fn ranks_read_each_others_memory() {
+    let (image, home) = (real("bookworm"), Scratch::new());
+    let bind = format!("--bind={}", home.path().display());
+    let place = home.join("place");
+    let writer = format!(
+        "import ctypes, os, sys, time\n\
+         b = ctypes.create_string_buffer(b'message')\n\
+         open('{0}.part', 'w').write(f'{{os.getpid()}} {{ctypes.addressof(b)}}')\n\
+         os.rename('{0}.part', '{0}')\n\
+         sys.stdin.read()",
+        place.display()
+    );
+    let reader = format!(
+        "import ctypes\n\
+         pid, address = map(int, open('{}').read().split())\n\
+         class V(ctypes.Structure): _fields_ = [('p', ctypes.c_void_p), ('n', ctypes.c_size_t)]\n\
+         b = ctypes.create_string_buffer(7)\n\
+         l, r = V(ctypes.addressof(b), 7), V(address, 7)\n\
+         c = ctypes.CDLL(None, use_errno=True)\n\
+         n = c.process_vm_readv(pid, ctypes.byref(l), 1, ctypes.byref(r), 1, 0)\n\
+         print(b.value.decode() if n == 7 else ctypes.get_errno())",
+        place.display()
+    );
+    let python = |options: &[&str], script: &str| {
+        let mut command = command(options.iter().copied());
+        command.arg(&image).args(["python3", "-c", script]).envs(step("memory"));
+        command
+    };
+    for (option, expected) in [("--join", "message\n"), ("--no-join", "1\n")] {
+        let _ = fs::remove_file(&place);
+        let mut writing = python(&[option, &bind], &writer).stdin(Stdio::piped()).spawn().unwrap();
+        let start = Instant::now();
+        while !place.exists() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the writer does not start");
+            sleep(Duration::from_millis(2));
+        }
+        assert_eq!(outcome(&mut python(&[option, &bind], &reader)).ok(), expected, "{option}");
+        drop(writing.stdin.take());
+        assert!(writing.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn ranks_with_other_mounts_share_the_user_namespace_only() {
+    let (image, home) = (real("bookworm"), Scratch::new());
+    let first = Waiting::start("mounts", &image, &[], &home);
+    let other_image = Waiting::start("mounts", &real("trixie"), &[], &home);
+    let other_binds = Waiting::start("mounts", &image, &["--private-tmp"], &home);
+    let same = Waiting::start("mounts", &image, &["--private-tmp"], &home);
+    let user = |rank: &Waiting| rank.namespaces()[0].clone();
+    let mounts = |rank: &Waiting| rank.namespaces()[1].clone();
+    let users: BTreeSet<String> = [&first, &other_image, &other_binds, &same].map(user).into();
+    assert_eq!(users.len(), 1);
+    assert_eq!(mounts(&other_binds), mounts(&same));
+    let all: BTreeSet<String> = [&first, &other_image, &same].map(mounts).into();
+    assert_eq!(all.len(), 3);
+    for rank in [first, other_image, other_binds, same] {
+        rank.end();
+    }
+}
+
+#[test]
+fn a_rank_that_joins_is_what_it_would_be_alone() {
+    let (image, home) = (real("bookworm"), Scratch::new());
+    let first = Waiting::start("alike", &image, &[], &home);
+    let script = "pwd; id -u; id -g; id -G; cat /proc/self/uid_map; \
+         grep -E 'Cap(Inh|Prm|Eff|Amb)|NoNewPrivs' /proc/self/status; ls /proc/self/fd; \
+         readlink /proc/self/root; echo $RANK; ls / | tr '\\n' ' '";
+    let bind = format!("--bind={}", home.path().display());
+    let see = |options: &[&str], directory: &Path| {
+        let mut command = rank("alike", &image, &[options, &[&bind]].concat(), script);
+        outcome(command.env("RANK", "3").current_dir(directory)).ok()
+    };
+    for directory in [tester().home.as_path(), Path::new("/tmp")] {
+        assert_eq!(see(&[], directory), see(&["--no-join"], directory));
+    }
+    first.end();
+}
+
+#[test]
+fn many_ranks_at_once_meet_however_they_die() {
+    let image = real("bookworm");
+    let start = |index: usize| {
+        let script = "readlink /proc/self/ns/user /proc/self/ns/mnt | tr '\\n' ' '; sleep 2";
+        let mut command = rank("many", &image, &["-q"], script);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Some are killed at any moment of their start.
+        (child, index % 4 == 3, Duration::from_micros(150 * index as u64))
+    };
+    let mut keeper = rank("many", &image, &["-q"], "sleep 4").spawn().unwrap();
+    let ranks: Vec<_> = (0..48).map(start).collect();
+    let mut seen = BTreeSet::new();
+    for (mut child, is_killed, delay) in ranks {
+        if is_killed {
+            sleep(delay);
+            let _ = child.kill();
+            let _ = child.wait();
+            continue;
+        }
+        let seen_here = Outcome::new(child.wait_with_output().unwrap()).ok();
+        assert!(!seen_here.is_empty());
+        seen.insert(seen_here);
+    }
+    assert!(keeper.wait().unwrap().success());
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
+#[test]
+fn steps_are_apart_and_leave_a_file_that_the_next_removes() {
+    let (image, home) = (real("bookworm"), Scratch::new());
+    let first = Waiting::start("apart-1", &image, &[], &home);
+    let second = Waiting::start("apart-2", &image, &[], &home);
+    assert_ne!(first.namespaces()[0], second.namespaces()[0]);
+    let (one, two) = (file("apart-1"), file("apart-2"));
+    assert_eq!(fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(fs::metadata(&one).unwrap().len() < 100, "fifty bytes a rank");
+    first.end();
+    second.end();
+    let start = Instant::now();
+    // Each start looks at some of what is there.
+    while (one.exists() || two.exists()) && start.elapsed() < Duration::from_secs(20) {
+        Waiting::start("apart-3", &image, &[], &home).end();
+    }
+    assert!(!one.exists() && !two.exists());
+}
+
+#[test]
+fn tags_and_parents_bring_ranks_together_without_a_launcher() {
+    let image = Image::tiny();
+    let words = |option: &str| {
+        let script = "readlink /proc/self/ns/user";
+        let pair = format!(
+            "$hrun {option} $image sh -c '{script}; sleep 1' & sleep 0.3; \
+             $hrun {option} $image sh -c '{script}'; wait"
+        );
+        outcome(&mut shell(image.path(), &pair)).lines()
+    };
+    for option in ["--join-tag=hrun-test", "--join", "--join --join-ct=2"] {
+        let seen = words(option);
+        assert_eq!((seen.len(), &seen[0]), (2, &seen[1]), "{option}");
+    }
+    let alone = words("-q");
+    assert_ne!(alone[0], alone[1]);
+    let failed = outcome(&mut rank("tags", image.path(), &["--join-tag=a/b"], "true"));
+    failed.fails(&["is not made of letters"]);
+}
+
+#[test]
+fn without_others_mpi_is_told_not_to_read_their_memory() {
+    let image = Image::tiny();
+    let script = "echo $MPIR_CVAR_CH4_CMA_ENABLE $UCX_TLS";
+    let see = |options: &[&str]| {
+        let mut command = rank("alone", image.path(), options, script);
+        outcome(command.env("UCX_TLS", "tcp")).ok()
+    };
+    assert_eq!(see(&["--no-join"]), "0 tcp\n");
+    assert_eq!(see(&[]), "tcp\n");
+}
+
+#[test]
+fn a_meeting_place_that_is_somebody_elses_or_full_is_named() {
+    if lacks("root") {
+        return;
+    }
+    let image = Image::tiny();
+    let run = |options: &[&str]| outcome(&mut rank("place", image.path(), options, "echo started"));
+    with_own_mounts(|| {
+        cover(Path::new("/dev/shm"), "size=1m");
+        fs::create_dir(format!("/dev/shm/hrun-{}", tester().uid)).unwrap();
+        run(&[]).fails(&["cannot meet the other ranks of this step", "must be yours alone"]);
+        assert_eq!(run(&["--no-join"]).ok(), "started\n");
+    });
+    with_own_mounts(|| {
+        cover(Path::new("/dev/shm"), "size=4k,nr_inodes=2");
+        fs::write("/dev/shm/full", [0; 4096]).unwrap();
+        run(&[]).fails(&["cannot meet the other ranks of this step", "No space left", "--no-join"]);
+    });
+}
+
+#[test]
+fn a_plan_says_where_ranks_meet() {
+    let image = Image::tiny();
+    let mut command = command(["--dry-run"]);
+    command.arg(image.path()).arg("true").envs(step("plan"));
+    let plan = outcome(&mut command).ok();
+    let lines: Vec<&str> = plan.lines().map(str::trim).collect();
+    assert!(lines[1].starts_with("meet ") && lines[1].contains("/dev/shm/hrun-"), "{plan}");
+    assert!(lines.iter().any(|line| line.starts_with("admit ")), "{plan}");
+    assert!(!file("plan").exists(), "a plan touches nothing");
+}
