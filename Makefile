@@ -16,14 +16,14 @@ build:
 
 # Debian packages that tests and benchmarks use; installed only by root, and only if missing.
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
-    binutils gcc libc6-dev python3-pip
+    binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace
 
 packages:
 	@tests/packages.sh $(TEST_PACKAGES)
 
 images: packages
-	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers
+	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi
 
 # Machines with GPUs, as trees.
 drivers: packages

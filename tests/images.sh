@@ -110,6 +110,15 @@ leftovers() {
     : > "$libraries/libcuda.so.1"
 }
 
+# Debian's Open MPI and MPICH, and a program of ours for each.
+mpi() {
+    debian mpi bookworm libopenmpi3,libmpich12
+    for family in openmpi mpich; do
+        mpicc.$family -O1 -Wall -Wextra -o "$images/$1.part/usr/local/bin/ring.$family" \
+            "$fakes/ring.c"
+    done
+}
+
 for name in "${@:-}"; do
     [ -n "$name" ] || continue
     [ -e "$images/$name" ] && continue
@@ -125,6 +134,7 @@ for name in "${@:-}"; do
     cuda) cuda cuda ;;
     sealed) sealed sealed ;;
     leftovers) leftovers leftovers ;;
+    mpi) mpi mpi ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac
     mv "$images/$name.part" "$images/$name"

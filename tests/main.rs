@@ -33,6 +33,7 @@ mod layers_kept;
 mod leftovers;
 mod loader_files;
 mod metadata;
+mod mpi;
 mod plans;
 mod plans_gpu;
 mod plans_run;

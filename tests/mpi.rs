@@ -1,0 +1,55 @@
+//! Real MPI over ranks that hrun starts: Debian's Open MPI and MPICH, under their own launchers.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use super::support::live::outcome_in_time;
+use super::support::run::as_tester;
+use super::support::{program, real};
+
+/// How many ranks: twice as many as there are processors, where tests run.
+const RANKS: &str = "4";
+
+/// A launcher, as an ordinary user starts it on one node.
+fn launcher(family: &str) -> Command {
+    let mut command = as_tester(Path::new(match family {
+        "openmpi" => "/usr/bin/mpirun.openmpi",
+        _ => "/usr/bin/mpiexec.hydra",
+    }));
+    if family == "openmpi" {
+        // One node, no ssh, and more ranks than processors.
+        command.args(["--mca", "plm", "isolated", "--oversubscribe"]);
+    }
+    command.args(["-np", RANKS]);
+    command
+}
+
+/// The user namespaces that the ranks of one run were in; every message was right.
+#[track_caller]
+fn ring(family: &str, options: &[&str]) -> BTreeSet<String> {
+    let mut command = launcher(family);
+    command.arg(program("hrun")).args(options).arg(real("mpi"));
+    command.arg(format!("/usr/local/bin/ring.{family}"));
+    let outcome = outcome_in_time(&mut command);
+    assert_eq!(outcome.status, Some(0), "{family}: {outcome:?}");
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert!(lines.contains(&"4 ranks"), "{family}: {outcome:?}");
+    let namespaces = lines.iter().filter_map(|line| line.strip_prefix("in "));
+    namespaces.map(str::to_owned).collect()
+}
+
+#[test]
+fn ranks_exchange_messages_of_all_sizes() {
+    for family in ["openmpi", "mpich"] {
+        assert_eq!(ring(family, &[]).len(), 1, "{family}: one set of namespaces");
+        assert_eq!(ring(family, &["--contain"]).len(), 1, "{family}");
+    }
+}
+
+#[test]
+fn ranks_exchange_messages_without_sharing_anything() {
+    for family in ["openmpi", "mpich"] {
+        assert_eq!(ring(family, &["--no-join"]).len(), 4, "{family}");
+    }
+}
