@@ -29,6 +29,11 @@ fn launcher(family: &str) -> Command {
 #[track_caller]
 fn ring(family: &str, options: &[&str]) -> BTreeSet<String> {
     let mut command = launcher(family);
+    if options.contains(&"--no-join") {
+        // MPICH 4.0 often hangs in MPI_Finalize when UCX may use everything but CMA, on the bare
+        // host as well (docs/mpi.md).
+        command.env("UCX_TLS", "posix,self");
+    }
     command.arg(program("hrun")).args(options).arg(real("mpi"));
     command.arg(format!("/usr/local/bin/ring.{family}"));
     let outcome = outcome_in_time(&mut command);
@@ -39,17 +44,12 @@ fn ring(family: &str, options: &[&str]) -> BTreeSet<String> {
     namespaces.map(str::to_owned).collect()
 }
 
+/// One after the other: ranks that wait use all of the processors.
 #[test]
 fn ranks_exchange_messages_of_all_sizes() {
     for family in ["openmpi", "mpich"] {
         assert_eq!(ring(family, &[]).len(), 1, "{family}: one set of namespaces");
         assert_eq!(ring(family, &["--contain"]).len(), 1, "{family}");
-    }
-}
-
-#[test]
-fn ranks_exchange_messages_without_sharing_anything() {
-    for family in ["openmpi", "mpich"] {
-        assert_eq!(ring(family, &["--no-join"]).len(), 4, "{family}");
+        assert_eq!(ring(family, &["--no-join"]).len(), 4, "{family}: each for itself");
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::support::machine::{cover, with_own_mounts};
 use super::support::run::shell;
-use super::support::{Image, Outcome, Scratch, command, lacks, outcome, real, tester};
+use super::support::{Image, Outcome, Scratch, command, lacks, outcome, program, real, tester};
 
 /// The variables that srun gives a rank of a step of a test's own.
 fn step(test: &str) -> [(&'static str, String); 2] {
@@ -176,6 +176,24 @@ fn a_rank_that_joins_is_what_it_would_be_alone() {
         assert_eq!(see(&[], directory), see(&["--no-join"], directory));
     }
     first.end();
+}
+
+#[test]
+fn a_run_inside_a_rank_is_not_met_by_others() {
+    let (image, home) = (real("bookworm"), Scratch::new());
+    let first = Waiting::start("nested", &image, &[], &home);
+    let shared = first.namespaces();
+    let hrun = program("hrun");
+    let directories = [hrun.parent().unwrap(), image.parent().unwrap()];
+    let options = directories.map(|directory| format!("--bind={}", directory.display()));
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let script = format!("{} -q {} readlink /proc/self/ns/user", hrun.display(), image.display());
+    let nested = outcome(&mut rank("nested", &image, &options, &script)).ok();
+    assert_ne!(nested.trim_end(), shared[0]);
+    let next = Waiting::start("nested", &image, &[], &home);
+    assert_eq!(next.namespaces(), shared);
+    first.end();
+    next.end();
 }
 
 #[test]

@@ -49,32 +49,39 @@ struct Member {
 }
 
 impl Meeting {
-    /// Comes to the meeting of a step.
+    /// Comes to the meeting of a step; to none from inside a container of it, whose members are
+    /// here already.
     ///
     /// # Errors
     ///
     /// The errno of mkdir(2), open(2) or flock(2); `EPERM` if the directory is somebody else's.
-    pub(super) fn attend(file: &Path, layout: Option<u64>) -> Result<(Self, Found), Errno> {
+    pub(super) fn attend(file: &Path, layout: Option<u64>) -> Result<(Option<Self>, Found), Errno> {
         let directory = parent(file).unwrap_or(Path::new("/"));
         meeting::own_directory(directory)?;
         let started = meeting::start_time(std::process::id())?;
         let file = Locked::open(file)?;
+        let own = Namespaces::own()?;
         let members = members(&file.read()?);
+        if members.iter().any(|member| member.namespaces.user == own.user) {
+            return Ok((None, Found::Nobody));
+        }
         let meeting = Meeting { file, layout, started };
         let is_same = |member: &&Member| layout.is_some() && member.layout == layout;
         for member in members.iter().filter(is_same) {
             if member.namespaces.join(member.pid, member.started)? {
-                return Ok((meeting, Found::Same));
+                return Ok((Some(meeting), Found::Same));
             }
         }
         for member in members.iter().filter(|member| !is_same(member)) {
             if member.namespaces.join_user(member.pid, member.started)? {
-                return Ok((meeting, Found::Others));
+                return Ok((Some(meeting), Found::Others));
             }
         }
-        meeting.file.clear()?;
+        if !members.iter().any(Member::lives) {
+            meeting.file.clear()?;
+        }
         sweep(directory);
-        Ok((meeting, Found::Nobody))
+        Ok((Some(meeting), Found::Nobody))
     }
 
     /// Becomes a member, and lets others come.
@@ -88,6 +95,13 @@ impl Meeting {
         let (pid, started) = (std::process::id(), self.started);
         let line = format!("{pid} {started} {user} {mount} {layout:x}\n");
         self.file.append(line.as_bytes())
+    }
+}
+
+impl Member {
+    /// Whether the process is still there, and not another of the same number.
+    fn lives(&self) -> bool {
+        meeting::start_time(self.pid) == Ok(self.started)
     }
 }
 
@@ -114,10 +128,7 @@ fn sweep(directory: &Path) {
     for name in meeting::names(directory).into_iter().take(SWEPT) {
         let path = below(directory, Path::new(&name));
         let Ok(Some(file)) = Locked::try_open(&path) else { continue };
-        let is_over = file.read().is_ok_and(|file| {
-            let mut members = members(&file).into_iter();
-            !members.any(|member| meeting::start_time(member.pid) == Ok(member.started))
-        });
+        let is_over = file.read().is_ok_and(|file| !members(&file).iter().any(Member::lives));
         if is_over {
             file.remove(&path);
         }

@@ -120,7 +120,7 @@ impl Process {
     /// Meets the other ranks of the step, if there are any.
     fn meet(&mut self, file: &Path, layout: Option<u64>) -> Result<(), Errno> {
         let (meeting, found) = Meeting::attend(file, layout)?;
-        self.meeting = Some(meeting);
+        self.meeting = meeting;
         self.done = match found {
             Found::Nobody => Done::Nothing,
             Found::Others => Done::Namespaces,
