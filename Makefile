@@ -17,7 +17,7 @@ build:
 # Debian packages that tests and benchmarks use; installed only by root, and only if missing.
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
     binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev
-BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace
+BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 
 packages:
 	@tests/packages.sh $(TEST_PACKAGES)
@@ -81,6 +81,7 @@ bench: build
 	@tests/drivers.sh $(TARGET) local
 	@gcc -O2 -Wall -Wextra -static -o $(BUILT)/floor benches/floor.c
 	@install -D -m 755 -t $(TARGET)/programs $(BUILT)/hrun $(BUILT)/floor
+	@benches/apptainer.sh $(TARGET)
 	@HRUN_BENCH_RECORD=$(RECORD) HRUN_BENCH_SOURCE=$$(git describe --always --dirty 2>/dev/null) \
 	    $(if $(QUICK),HRUN_BENCH_QUICK=1) \
 	    $(RUNNER)="tests/session.sh $(TARGET) benches/as-tester.sh" \

@@ -7,8 +7,10 @@ set -eu
 
 mkdir -p "$HRUN_BENCH_RECORD"
 HRUN_BENCH_RECORD=$(realpath "$HRUN_BENCH_RECORD")
+# Of benches/apptainer.sh.
+apptainer=$HRUN_TEST_PROGRAMS/apptainer/bin
 if [ "$(id -u)" != 0 ]; then
-    export HRUN_BENCH_RECORD
+    export HRUN_BENCH_RECORD PATH="$PATH:$apptainer"
     exec "$@"
 fi
 
@@ -25,6 +27,9 @@ done
 
 # What --nv is measured with. All of it is in /usr/local and /dev: nobody else is slower by it.
 tests/install-gpus.sh "$HRUN_TEST_DRIVERS/local"
+# Apptainer looks for a driver in the loader's cache only; hrun finds this one without.
+ldconfig -X -C /home/etc/ld.so.cache /usr/local/nvidia/lib64
+mount --bind /home/etc/ld.so.cache /etc/ld.so.cache
 
 # Where the user can execute it, wherever the source tree is.
 cp "$1" "$HRUN_TEST_PROGRAMS/bench"
@@ -33,7 +38,7 @@ inside=/home/tester/$(basename "$HRUN_BENCH_RECORD")
 status=0
 setpriv --reuid tester --regid tester --init-groups --inh-caps=-all -- env -i \
     HOME=/home/tester USER=tester LOGNAME=tester SHELL=/bin/sh LANG=C.UTF-8 \
-    PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+    PATH="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:$apptainer" \
     HRUN_TEST_IMAGES="$HRUN_TEST_IMAGES" HRUN_TEST_PROGRAMS="$HRUN_TEST_PROGRAMS" \
     HRUN_BENCH_RECORD="$inside" HRUN_BENCH_SOURCE="${HRUN_BENCH_SOURCE:-}" \
     ${HRUN_BENCH_QUICK:+HRUN_BENCH_QUICK=1} \

@@ -45,6 +45,10 @@ pub const STARTS: &[Case] = &[
 /// hrun against itself.
 pub const VARIANTS: Case = Case { name: "variants", title: "", ..ONE };
 
+/// Each runtime with `--nv` and without.
+pub const GPUS: Case =
+    Case { name: "--nv", title: "What `--nv` costs", limit: Duration::from_secs(60), ..ONE };
+
 const ONE: Case = Case {
     name: "1",
     title: "One at a time",

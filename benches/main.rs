@@ -17,7 +17,7 @@ use cases::{Case, Lane};
 use machine::Machine;
 use measure::{count_calls, count_instructions};
 use record::Results;
-use runtimes::{BARE, EXEC, Entry, HRUN, PEERS, Runtime, TRUE, VARIANTS};
+use runtimes::{BARE, EXEC, Entry, GPU_PEERS, GPUS, HRUN, PEERS, PLAINLY, Runtime, TRUE, VARIANTS};
 use work::Places;
 
 fn main() -> ExitCode {
@@ -47,8 +47,9 @@ fn run() -> Result<bool, String> {
     let floor = Runtime::floor_of(&hrun, &places)?;
     let (variants, mut missing) = find_variants(&places)?;
     // From here on there is something to clean up, and nothing fails.
-    let (peers, missing_peers) = find_peers(&places);
-    missing.extend(missing_peers);
+    let (peers, missing_peers) = find_peers(PEERS, &places);
+    let (gpu_peers, missing_gpu_peers) = find_peers(GPU_PEERS, &places);
+    missing.extend(missing_peers.into_iter().chain(missing_gpu_peers));
     let runtimes: Vec<&Runtime> = [&bare, &exec, &floor, &hrun].into_iter().chain(&peers).collect();
 
     let instructions = variants.iter().map(|(hrun, _)| count_instructions(&hrun.dry_run()).ok());
@@ -57,6 +58,7 @@ fn run() -> Result<bool, String> {
         missing: &missing,
         starts: Vec::new(),
         variants: measure(&cases::VARIANTS, variant_lanes(&bare, &variants), is_quick),
+        gpus: measure(&cases::GPUS, gpu_lanes(&variants, &peers, &gpu_peers), is_quick),
         instructions: instructions.collect(),
         calls: Vec::new(),
         machine,
@@ -81,10 +83,10 @@ fn run() -> Result<bool, String> {
 
 type Missing = Vec<(&'static Entry, String)>;
 
-fn find_peers(places: &Places) -> (Vec<Runtime>, Missing) {
+fn find_peers(entries: &'static [Entry], places: &Places) -> (Vec<Runtime>, Missing) {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
-    for entry in PEERS {
-        match Runtime::find(entry, places) {
+    for entry in entries {
+        match lack(entry).map_or_else(|| Runtime::find(entry, places), Err) {
             Ok(runtime) => found.push(runtime),
             Err(reason) => missing.push((entry, places.hide(&reason))),
         }
@@ -96,8 +98,8 @@ fn find_peers(places: &Places) -> (Vec<Runtime>, Missing) {
 fn find_variants(places: &Places) -> Result<(Vec<(Runtime, Runtime)>, Missing), String> {
     let (mut variants, mut missing) = (Vec::new(), Missing::new());
     for entry in VARIANTS {
-        if !Path::new(entry.needs).exists() {
-            missing.push((entry, format!("{} is not there", entry.needs)));
+        if let Some(lack) = lack(entry) {
+            missing.push((entry, lack));
             continue;
         }
         let hrun = Runtime::find(entry, places)?;
@@ -105,6 +107,11 @@ fn find_variants(places: &Places) -> Result<(Vec<(Runtime, Runtime)>, Missing), 
         variants.push((hrun, floor));
     }
     Ok((variants, missing))
+}
+
+/// Why there is nothing to measure here.
+fn lack(entry: &Entry) -> Option<String> {
+    (!Path::new(entry.needs).exists()).then(|| format!("{} is not there", entry.needs))
 }
 
 fn variant_lanes<'a>(bare: &'a Runtime, variants: &'a [(Runtime, Runtime)]) -> Vec<Lane<'a>> {
@@ -115,6 +122,25 @@ fn variant_lanes<'a>(bare: &'a Runtime, variants: &'a [(Runtime, Runtime)]) -> V
         lanes.push(Lane::new(format!("floor: {name}"), floor));
     }
     lanes
+}
+
+/// Each runtime without `--nv` followed by the same with it.
+fn gpu_lanes<'a>(
+    variants: &'a [(Runtime, Runtime)],
+    peers: &'a [Runtime],
+    gpu_peers: &'a [Runtime],
+) -> Vec<Lane<'a>> {
+    let all = || variants.iter().map(|(hrun, _)| hrun).chain(peers).chain(gpu_peers);
+    let lane = |name: &str, entry: &str| {
+        let runtime = all().find(|runtime| runtime.entry.name == entry)?;
+        Some(Lane::new(name.to_owned(), runtime))
+    };
+    let hrun = lane("hrun", PLAINLY).zip(lane("hrun --nv", GPUS));
+    let peers = gpu_peers.iter().filter_map(|peer| {
+        let plain = peer.entry.name.trim_end_matches(" --nv");
+        lane(plain, plain).zip(lane(peer.entry.name, peer.entry.name))
+    });
+    hrun.into_iter().chain(peers).flat_map(|(plain, gpus)| [plain, gpus]).collect()
 }
 
 fn measure<'a>(case: &Case, mut lanes: Vec<Lane<'a>>, is_quick: bool) -> (Case, Vec<Lane<'a>>) {

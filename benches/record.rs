@@ -20,6 +20,8 @@ pub struct Results<'a> {
     pub starts: Vec<(Case, Vec<Lane<'a>>)>,
     /// hrun against itself: the bare start, then each variant followed by its floor.
     pub variants: (Case, Vec<Lane<'a>>),
+    /// Each runtime without `--nv`, followed by the same with it.
+    pub gpus: (Case, Vec<Lane<'a>>),
     /// Instructions of deciding, by variant.
     pub instructions: Vec<Option<u64>>,
     /// System calls by runtime.
@@ -82,6 +84,14 @@ fn promises(results: &Results) -> Vec<Promise> {
             kept: gpus <= plain + 1e3,
         });
     }
+    let (_, gpus) = &results.gpus;
+    if let (Some(hrun), Some(other)) = (gpu_cost(gpus, "hrun"), gpu_cost(gpus, "apptainer")) {
+        promises.push(Promise {
+            text: "--nv costs less than Apptainer's".to_owned(),
+            measured: format!("{:.2} ms, Apptainer's {:.2} ms", hrun / 1e3, other / 1e3),
+            kept: hrun < other,
+        });
+    }
     let of_hrun = results.calls.iter().find(|(name, _)| *name == "hrun");
     if let Some((_, Ok(calls))) = of_hrun {
         promises.push(Promise {
@@ -98,6 +108,11 @@ fn wall(lanes: &[Lane], name: &str) -> Option<f64> {
     lanes.iter().find(|lane| lane.name == name)?.wall().map(|wall| wall.median)
 }
 
+/// How many microseconds longer a start with `--nv` takes.
+fn gpu_cost(lanes: &[Lane], name: &str) -> Option<f64> {
+    Some(wall(lanes, &format!("{name} --nv"))? - wall(lanes, name)?)
+}
+
 fn summary(results: &Results) -> String {
     let machine = &results.machine;
     let mut text = format!("# Start-up: {}\n\n", machine.title);
@@ -109,6 +124,7 @@ fn summary(results: &Results) -> String {
         text += &start_table(case, lanes);
     }
     text += &variant_table(results);
+    text += &gpu_table(&results.gpus);
     text += &call_table(results);
     text += &missing_list(results);
     text
@@ -233,6 +249,30 @@ fn variant_table(results: &Results) -> String {
     table + &troubles(lanes)
 }
 
+fn gpu_table((case, lanes): &(Case, Vec<Lane>)) -> String {
+    if lanes.is_empty() {
+        return String::new();
+    }
+    let mut table = format!(
+        "\n## {}\n\nOne at a time, in turns, on a machine with a driver of 60 libraries.\n\n",
+        case.title
+    );
+    table += &head(&["", "samples", "ms", "samples with", "ms with", "ms more"], 1);
+    for pair in lanes.chunks(2) {
+        let [plain, gpus] = pair else { continue };
+        let (Some(without), Some(with)) = (plain.wall(), gpus.wall()) else { continue };
+        table += &row(&[
+            plain.name.clone(),
+            without.count.to_string(),
+            format!("{:.2}", without.median / 1e3),
+            with.count.to_string(),
+            format!("{:.2}", with.median / 1e3),
+            format!("{:.2}", (with.median - without.median) / 1e3),
+        ]);
+    }
+    table + &troubles(lanes)
+}
+
 fn call_table(results: &Results) -> String {
     let mut table =
         "\n## System calls\n\nOf running Debian's `/bin/true`, to its end; `strace -f -c`.\n\n"
@@ -269,7 +309,9 @@ fn readme(results: &Results) -> String {
              the system calls it is Debian's `/bin/true`. IMAGE is an unpacked Debian image that \
              belongs to root, started by an ordinary user from HOME, which the image lacks; COMPLETE \
              is the same lacking nothing. Where `--nv` is measured, the machine looks as if four GPUs \
-             and NVIDIA's driver had been installed (`tests/install-gpus.sh`).\n\n";
+             and NVIDIA's driver had been installed (`tests/install-gpus.sh`), and the loader's cache \
+             lists the driver, because Apptainer looks for it nowhere else: hrun makes the same plan, \
+             in as many instructions, without that.\n\n";
     for runtime in results.runtimes {
         let entry = runtime.entry;
         let version = if runtime.version.is_empty() { "" } else { ", " };
@@ -285,6 +327,14 @@ fn readme(results: &Results) -> String {
     for lane in results.variants.1.iter().skip(1).step_by(2) {
         let entry = lane.runtime.entry;
         let _ = writeln!(text, "- {}: `{}{}`", entry.name, variables(entry), shown(entry.line));
+    }
+    if !results.gpus.1.is_empty() {
+        text += "\nWith the driver, each beside the same without `--nv`:\n\n";
+    }
+    for lane in results.gpus.1.iter().skip(1).step_by(2) {
+        let entry = lane.runtime.entry;
+        let _ = writeln!(text, "- {}: `{}{}`  ", lane.name, variables(entry), shown(entry.line));
+        let _ = writeln!(text, "  {}", entry.note);
     }
     text += METHOD;
     text
@@ -325,8 +375,9 @@ have none in the first table.
 fn raw(results: &Results) -> String {
     let mut text = "case,round,runtime,wall_us,cpu_us,faults\n".to_owned();
     let (variants, lanes) = &results.variants;
+    let (gpus, gpu_lanes) = &results.gpus;
     let cases = results.starts.iter().map(|(case, lanes)| (case, lanes));
-    for (case, lanes) in cases.chain([(variants, lanes)]) {
+    for (case, lanes) in cases.chain([(variants, lanes), (gpus, gpu_lanes)]) {
         for lane in lanes {
             for (round, sample) in &lane.samples {
                 let (wall, cpu) = (sample.wall.as_micros(), sample.cpu.as_micros());

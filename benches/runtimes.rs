@@ -140,18 +140,46 @@ pub const PEERS: &[Entry] = &[
         is_heavy: true,
         ..PLAIN
     },
-    Entry {
-        name: "apptainer",
-        line: "apptainer exec {image} {command}",
-        version: "--version",
-        ..PLAIN
-    },
+    APPTAINER,
 ];
+
+/// Without the set-user-id program it also has, which Debian packages apart.
+const APPTAINER: Entry = Entry {
+    name: "apptainer",
+    package: "apptainer, of sid, which benches/apptainer.sh did not get",
+    line: "apptainer exec --userns {image} {command}",
+    variables: &[("APPTAINER_CONFIGDIR", "{work}/apptainer")],
+    version: "--version",
+    note: "the mounts of hrun, but /etc/localtime for /etc/machine-id; does more: /var/tmp, a shell \
+           of its own that sets the image's variables, a process that stays until the command ends; \
+           Debian's package, with the C library of its release",
+    is_heavy: true,
+    ..PLAIN
+};
+
+/// Peers that are given the driver of tests/install-gpus.sh; each costs what it takes longer than
+/// without.
+pub const GPU_PEERS: &[Entry] = &[Entry {
+    name: "apptainer --nv",
+    line: "apptainer exec --userns --nv {image} {command}",
+    variables: &[
+        ("APPTAINER_CONFIGDIR", "{work}/apptainer"),
+        // What an image that Apptainer made would set.
+        ("APPTAINERENV_LD_LIBRARY_PATH", "/.singularity.d/libs"),
+    ],
+    needs: DRIVER,
+    note: "does less: 57 mounts of single files show the 36 of the 60 libraries that are both on \
+           its list and in the loader's cache, and OpenGL of the machine's own",
+    ..APPTAINER
+}];
 
 /// The variant the others are compared with.
 pub const PLAINLY: &str = "plain";
 
-/// The variant with the driver of tests/install-gpus.sh.
+/// The driver of tests/install-gpus.sh.
+const DRIVER: &str = "/usr/local/nvidia/lib64/libcuda.so.1";
+
+/// The variant with that driver.
 pub const GPUS: &str = "--nv, 60 libraries";
 
 /// hrun asked for more, or for the same in another way.
@@ -183,7 +211,8 @@ pub const VARIANTS: &[Entry] = &[
     Entry {
         name: GPUS,
         line: "{programs}/hrun --nv {image} {command}",
-        needs: "/usr/local/nvidia/lib64/libcuda.so.1",
+        needs: DRIVER,
+        note: "the whole driver, by mounts of its directories",
         ..HRUN
     },
 ];
@@ -309,8 +338,7 @@ fn find_program(name: &str, entry: &Entry) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut directories = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let found = directories.find(|directory| directory.join(name).is_file());
-    found.map(|directory| directory.join(name)).ok_or_else(|| match entry.package {
-        "" => "not installed; Debian has no package of it".to_owned(),
-        package => format!("not installed; Debian has it in package {package}"),
-    })
+    found
+        .map(|directory| directory.join(name))
+        .ok_or_else(|| format!("not installed; Debian has it in package {}", entry.package))
 }

@@ -46,7 +46,9 @@ impl Places {
     }
 
     fn fill_work(&self) -> std::io::Result<()> {
-        for directory in ["config/hrun", "crun", "runc", "podman", "podman-run", "runtime"] {
+        for directory in
+            ["apptainer", "config/hrun", "crun", "runc", "podman", "podman-run", "runtime"]
+        {
             fs::create_dir_all(self.work.join(directory))?;
         }
         for number in 0..BINDS {
