@@ -41,6 +41,10 @@ fn unshare() -> Action {
     Action::Unshare { uid: map, gid: map }
 }
 
+fn meet() -> Action {
+    Action::Meet { file: "/dev/shm/hrun-1000/slurm-7.0".into(), layout: None }
+}
+
 fn tmpfs() -> Action {
     Action::Tmpfs { target: "/mnt".into(), mode: 0o755, size: None }
 }
@@ -107,6 +111,8 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         program.interpreter = Some(Interpreter { path, exists: true, has_execute_bit: false });
     });
     vec![
+        (meet(), Errno::EPERM, facts(), "ask the administrator to remove it"),
+        (meet(), Errno::ENOSPC, facts(), "--no-join"),
         (unshare(), Errno::ENOSPC, off, "sysctl -w user.max_user_namespaces="),
         (unshare(), Errno::ENOSPC, facts(), "sysctl -w user.max_user_namespaces="),
         (unshare(), Errno::EPERM, clone, "sysctl -w kernel.unprivileged_userns_clone=1"),
@@ -163,6 +169,7 @@ fn every_row_can_speak_and_names_a_remedy() {
 #[test]
 fn every_errno_of_every_row_can_be_reached() {
     let actions = [
+        meet(),
         unshare(),
         tmpfs(),
         bind(true),
