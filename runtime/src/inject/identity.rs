@@ -27,7 +27,11 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
     let origin = Origin::injector(NAME);
     let mut edits = Edits::default();
     let mut user = caller(host);
-    user.shell = shell_inside(user.shell, image);
+    let has_shell = is_inside(&user.shell, image);
+    let own_shell = user.shell.clone();
+    if !has_shell {
+        user.shell = PathBuf::from("/bin/sh");
+    }
 
     let uid = ids::user(request, host).inside;
     let gid = ids::group(request, host).inside;
@@ -48,7 +52,7 @@ pub(super) fn find(request: &Request, host: &Host, image: &Image) -> Result<Edit
         }
     }
     if let Some(shell) = host.path_variable("SHELL")
-        && !is_inside(&shell, image)
+        && !(shell.as_os_str() == own_shell && has_shell || is_inside(&shell, image))
     {
         edits.set("SHELL", &user.shell, &origin);
     }
@@ -85,11 +89,6 @@ fn from_environment(host: &Host) -> Option<User> {
 
 fn from_services(host: &Host) -> Option<User> {
     passwd::find_user(&host.getent("passwd", &[host.uid]), host.uid)
-}
-
-/// The user's shell if the image has it, else `/bin/sh`.
-fn shell_inside(shell: PathBuf, image: &Image) -> PathBuf {
-    if is_inside(&shell, image) { shell } else { PathBuf::from("/bin/sh") }
 }
 
 fn is_inside(shell: &Path, image: &Image) -> bool {

@@ -19,7 +19,7 @@ use nix::unistd::{read, write};
 use crate::elf::Source;
 
 /// What one read(2) asks for: more than most files of `/etc` hold.
-const READ_SIZE: usize = 8 << 10;
+const READ_SIZE: usize = 4 << 10;
 
 /// No file that hrun reads is larger; a device would never end.
 const SIZE_LIMIT: usize = 64 << 20;
