@@ -199,23 +199,22 @@ fn a_run_inside_a_rank_is_not_met_by_others() {
 #[test]
 fn many_ranks_at_once_meet_however_they_die() {
     let image = real("bookworm");
-    let start = |index: usize| {
+    let start = |index: u64| {
         let script = "readlink /proc/self/ns/user /proc/self/ns/mnt | tr '\\n' ' '; sleep 2";
         let mut command = rank("many", &image, &["-q"], script);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // Some are killed at any moment of their start.
-        (child, index % 4 == 3, Duration::from_micros(150 * index as u64))
-    };
-    let mut keeper = rank("many", &image, &["-q"], "sleep 4").spawn().unwrap();
-    let ranks: Vec<_> = (0..48).map(start).collect();
-    let mut seen = BTreeSet::new();
-    for (mut child, is_killed, delay) in ranks {
-        if is_killed {
-            sleep(delay);
-            let _ = child.kill();
-            let _ = child.wait();
-            continue;
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if index % 4 != 3 {
+            return Some(child);
         }
+        // At any moment of its start, at the meeting or on the way there.
+        sleep(Duration::from_micros(150 * index));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        None
+    };
+    let mut keeper = rank("many", &image, &["-q"], "sleep 6").spawn().unwrap();
+    let mut seen = BTreeSet::new();
+    for child in (0..48).map(start).collect::<Vec<_>>().into_iter().flatten() {
         let seen_here = Outcome::new(child.wait_with_output().unwrap()).ok();
         assert!(!seen_here.is_empty());
         seen.insert(seen_here);

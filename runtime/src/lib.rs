@@ -24,6 +24,7 @@ pub mod origin;
 pub mod passwd;
 pub mod paths;
 pub mod plan;
+pub mod ranks;
 pub mod request;
 pub mod sys;
 pub mod text;

@@ -279,7 +279,7 @@ impl fmt::Display for Source {
 }
 
 /// The path without `.` and doubled slashes.
-pub(super) fn clean(path: &str) -> PathBuf {
+pub(crate) fn clean(path: &str) -> PathBuf {
     let mut clean = PathBuf::from("/");
     clean.extend(paths::names(Path::new(path)));
     clean

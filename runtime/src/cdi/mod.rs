@@ -16,6 +16,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::edits::clean;
 pub use self::edits::{
     CdiEdits, CdiMount, CudaCompat, Link, MountContent, Node, NodeType, Numbers, Source,
 };

@@ -6,7 +6,6 @@ pub mod layout;
 mod mounts;
 mod place;
 mod points;
-pub mod ranks;
 mod tree;
 
 use std::ffi::{OsStr, OsString};
@@ -28,6 +27,7 @@ use crate::look::image::Image;
 use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, FORMAT, Note, Plan, Step, Variable};
+use crate::ranks;
 use crate::request::Request;
 use crate::text::Text;
 

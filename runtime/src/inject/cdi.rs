@@ -4,22 +4,23 @@
 //! ([`crate::cdi`]). In a container of root, only the devices asked for are there; here all of the
 //! host's `/dev` is, so the other devices of the same descriptions are hidden.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::nvidia;
 use super::survey::{Finding, Surveyed};
 use crate::cdi::{
-    CdiEdits, CdiMount, DIRECTORIES, MountContent, Node, QualifiedName, Registry, Resolved,
+    CdiEdits, CdiMount, DIRECTORIES, MountContent, Node, QualifiedName, Registry, Resolved, clean,
 };
 use crate::edits::{Content, Edits};
 use crate::elf::{Abi, Object};
 use crate::error::{Error, Result};
-use crate::look::files::{Files, Kind};
+use crate::look::files::Kind;
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
-use crate::paths::{names, parent};
+use crate::paths::parent;
 use crate::plan::Note;
 use crate::request::{Asked, Device, Request};
 
@@ -150,18 +151,12 @@ fn show_nodes(
             }
         }
     }
-    let is_wanted = |path: &str| wanted.nodes.iter().any(|node| node.path == Path::new(path));
     let devices = resolved.devices.iter().flat_map(|found| &found.spec.devices);
     let nodes = devices.flat_map(|device| &device.container_edits.device_nodes);
-    let mut hidden: Vec<&str> = Vec::new();
-    for node in nodes.filter(|node| !is_wanted(&node.path)) {
-        let is_there = matches!(host.files.kind(&clean(&node.path)), Ok(Some(_)));
-        if is_there && !hidden.contains(&node.path.as_str()) {
-            hidden.push(&node.path);
-        }
-    }
-    for path in hidden {
-        edits.hide(clean(path), origin);
+    let all: BTreeSet<PathBuf> = nodes.map(|node| clean(&node.path)).collect();
+    let is_wanted = |path: &PathBuf| wanted.nodes.iter().any(|node| node.path == *path);
+    for path in all.into_iter().filter(|path| !is_wanted(path)) {
+        edits.hide(path, origin);
     }
     Ok(())
 }
@@ -239,11 +234,4 @@ fn missing_groups(gids: &[u32], host: &Host) -> Option<Note> {
             missing.join(", ")
         ))
     })
-}
-
-/// A path of a description without `.` and doubled slashes.
-fn clean(path: &str) -> PathBuf {
-    let mut clean = PathBuf::from("/");
-    clean.extend(names(Path::new(path)));
-    clean
 }

@@ -50,11 +50,11 @@ const CACHE: &str = "/etc/ld.so.cache";
 /// Asks for everything that injectors gave names to be found inside.
 pub(super) fn finish(request: &Request, image: &Image, edits: &mut Edits) {
     let mut named = mem::take(&mut edits.named);
-    let mut seen = FxHashSet::default();
-    named.libraries.retain(|library| seen.insert(library.name.clone()));
     if named.libraries.is_empty() && named.programs.is_empty() {
         return;
     }
+    let mut seen = FxHashSet::default();
+    named.libraries.retain(|library| seen.insert(library.name.clone()));
     let mut shown = Shown::new(request, image, &named);
     let (links, entries) = shown.libraries();
     let programs = shown.programs();

@@ -3,12 +3,12 @@
 //! Most libraries try it once and abort or hang when it is refused (Open MPI 4.1 with large
 //! messages, MPICH 4 and 5); all can be told not to try.
 
-use crate::decide::ranks;
 use crate::edits::Edits;
 use crate::error::Result;
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
+use crate::ranks;
 use crate::request::{Join, Request};
 
 pub(super) const NAME: &str = "ranks";

@@ -1,7 +1,7 @@
 //! The table of options: one row feeds the command line, `HRUN_*` variables, configuration files,
 //! help, manual page and shell completions.
 //!
-//! A new option is a row here and an arm in [`crate::request::Request::set`]. The table says
+//! A new option is a row here and an arm where [`crate::request::Request::new`] merges settings. The table says
 //! nothing about meaning beyond its help text, and reading it does no I/O.
 
 mod table;

@@ -17,12 +17,11 @@ use crate::plan::{Action, EnterBy, Step};
 use crate::request::{Join, Request};
 
 /// What a step is known by: variables that together name it, and what its file is called after.
-const STEPS: [(&str, &[&str]); 5] = [
+const STEPS: [(&str, &[&str]); 4] = [
     ("pmix", &["PMIX_NAMESPACE"]),
     ("slurm", &["SLURM_JOB_ID", "SLURM_STEP_ID"]),
     ("pals", &["PALS_APID"]),
     ("flux", &["FLUX_JOB_ID"]),
-    ("cobalt", &["COBALT_JOBID", "ALPS_APP_ID"]),
 ];
 
 /// A file's name is no longer; what is behind is told by a number.
