@@ -6,8 +6,14 @@ PROFILE ?= release
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT := $(TARGET)/$(TRIPLE)/$(PROFILE)
+# Here rustc links with an lld of its own, which can order functions (build.rs).
+ifeq ($(TRIPLE),x86_64-unknown-linux-gnu)
+HRUN_LINK_ORDER := $(shell find "$$(rustc --print sysroot)/lib/rustlib/$(TRIPLE)/bin/gcc-ld" \
+    -name ld.lld 2> /dev/null | grep -c .)
+export HRUN_LINK_ORDER
+endif
 
-.PHONY: all build demo test test-full unit lint fuzz bench install images drivers programs packages
+.PHONY: all build demo test test-full lint fuzz order bench install images drivers programs packages
 
 all: build
 
@@ -62,6 +68,10 @@ fuzz:
 	@fuzz/run.sh $(TARGET) $(SECONDS) $(TARGETS)
 
 test-full: test fuzz
+
+# Writes link/order.txt anew; worth it when much has changed of what a start runs.
+order: images drivers programs
+	@link/order.sh $(TARGET) $(PROFILE)
 
 install: build
 	install -D -m 755 $(BUILT)/hrun $(DESTDIR)$(PREFIX)/bin/hrun

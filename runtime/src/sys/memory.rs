@@ -14,6 +14,10 @@ const SIZE: usize = 512 << 10;
 /// given back, and every new page costs more than it does.
 const LARGE: usize = 16 << 10;
 
+/// How much the kernel is asked for at once: one call costs less than a page fault for each page.
+/// The first is as much as every start uses.
+const PREPARED: [usize; 2] = [64 << 10, 16 << 10];
+
 /// An allocator that hands out one piece of memory from the front to the back.
 ///
 /// What was handed out last can grow, shrink and be given back; everything else that is given back
@@ -21,10 +25,12 @@ const LARGE: usize = 16 << 10;
 /// that a process that lives longer may use as much as it likes.
 pub struct Arena {
     used: AtomicUsize,
+    /// Where what the kernel was asked for ends.
+    prepared: AtomicUsize,
     memory: Memory,
 }
 
-#[repr(align(16))]
+#[repr(align(4096))]
 struct Memory(UnsafeCell<[u8; SIZE]>);
 
 // SAFETY: each byte is handed out to one caller at a time: `used` only moves by compare-exchange.
@@ -39,17 +45,21 @@ impl Default for Arena {
 impl Arena {
     /// Makes an allocator that has handed out nothing.
     pub const fn new() -> Self {
-        Arena { used: AtomicUsize::new(0), memory: Memory(UnsafeCell::new([0; SIZE])) }
+        let (used, prepared) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arena { used, prepared, memory: Memory(UnsafeCell::new([0; SIZE])) }
     }
 
-    /// Has the kernel give the first pages at once, as many as every start uses: one call costs less
-    /// than a page fault for each. Kernels before 5.14 give them one by one.
-    pub fn prepare(&self) {
-        const PREPARED: usize = 64 << 10;
-        let start = self.memory.0.get().addr().next_multiple_of(4096);
-        let pages = ptr::without_provenance_mut(start);
+    /// Has the kernel give the pages up to `end`, and some more. Kernels before 5.14 give them one by
+    /// one, when they are touched.
+    #[cold]
+    fn prepare(&self, end: usize) {
+        let from = self.prepared.load(Ordering::Relaxed);
+        let step = PREPARED[usize::from(from > 0)];
+        let to = end.max(from + step).next_multiple_of(4096).min(SIZE);
+        self.prepared.store(to, Ordering::Relaxed);
+        let pages = self.memory.0.get().cast::<u8>().wrapping_add(from);
         // SAFETY: the pages are part of the memory, whose contents stay as they are.
-        let _ = unsafe { libc::madvise(pages, PREPARED, libc::MADV_POPULATE_WRITE) };
+        let _ = unsafe { libc::madvise(pages.cast(), to - from, libc::MADV_POPULATE_WRITE) };
     }
 
     /// Where a piece lies in the memory; `None` if it is the system's.
@@ -60,8 +70,12 @@ impl Arena {
 
     /// Moves the end of what is handed out, if it is at `from`.
     fn move_end(&self, from: usize, to: usize) -> bool {
-        to <= SIZE
-            && self.used.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let is_moved = to <= SIZE
+            && self.used.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if is_moved && to > self.prepared.load(Ordering::Relaxed) {
+            self.prepare(to);
+        }
+        is_moved
     }
 }
 

@@ -47,6 +47,9 @@ const CONTROL: &str = "/dev/nvidiactl";
 
 const DRIVER: &str = "NVIDIA driver";
 
+/// Libraries with which programs are linked: the interfaces of NVIDIA's toolkits.
+const LINKED: [&str; 4] = ["libcuda.so", "libnvcuvid.so", "libnvidia-encode.so", "libnvidia-ml.so"];
+
 /// Which parts of the driver are wanted.
 const CAPABILITIES: &str = "NVIDIA_DRIVER_CAPABILITIES";
 
@@ -226,8 +229,13 @@ fn name_everything(driver: &Driver, wanted: &Capabilities, scene: &Scene, named:
         let bare = linker_name
             .as_deref()
             .or((soname == "libcuda.so.1").then_some(OsStr::new("libcuda.so")));
-        if let Some(bare) = bare {
-            named.library_link(bare, soname, origin);
+        match bare {
+            // Compilers ask for these, and want a link.
+            Some(bare) if LINKED.iter().any(|name| bare == *name) => {
+                named.library_link(bare, soname, origin);
+            }
+            Some(bare) => named.library(bare, scene.on_host(path), origin),
+            None => {}
         }
         named.library(soname, scene.on_host(path), origin);
     }
