@@ -22,7 +22,8 @@ build:
 
 # Debian packages that tests and benchmarks use; installed only by root, and only if missing.
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
-    binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev
+    binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev \
+    slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 
 packages:
@@ -67,7 +68,9 @@ fuzz:
 	@mkdir -p $(TARGET)
 	@fuzz/run.sh $(TARGET) $(SECONDS) $(TARGETS)
 
+# With what waits for clocks.
 test-full: test fuzz
+	tests/session.sh $(TARGET) cargo test --workspace -- --ignored
 
 # Writes link/order.txt anew; worth it when much has changed of what a start runs.
 order: images drivers programs

@@ -39,6 +39,7 @@ mod plans_gpu;
 mod plans_run;
 mod ranks;
 mod signals;
+mod slurm;
 mod smoke;
 mod visible;
 mod visible_system;

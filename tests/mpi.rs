@@ -53,3 +53,18 @@ fn ranks_exchange_messages_of_all_sizes() {
         assert_eq!(ring(family, &["--no-join"]).len(), 4, "{family}: each for itself");
     }
 }
+
+#[test]
+fn a_library_that_does_not_understand_the_launcher_is_told_of() {
+    for (launched, linked, wire) in [("openmpi", "mpich", "PMIx"), ("mpich", "openmpi", "PMI")] {
+        let mut command = launcher(launched);
+        command.arg(program("hrun")).arg(real("mpi"));
+        command.arg(format!("/usr/local/bin/ring.{linked}"));
+        let outcome = outcome_in_time(&mut command);
+        let warning = format!("the launcher speaks {wire}, which that does not understand");
+        assert_eq!(outcome.stderr.matches(&warning).count(), 1, "{outcome:?}");
+        // And it is so; Open MPI alone even wants a program of its own that the image lacks.
+        let is_alone = outcome.stdout.contains("1 ranks") || outcome.stderr.contains("singleton");
+        assert!(is_alone, "{outcome:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Ranks of one step on one node share their namespaces, whoever comes first and ends first.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::support::machine::{cover, with_own_mounts};
 use super::support::run::shell;
-use super::support::{Image, Outcome, Scratch, command, lacks, outcome, program, real, tester};
+use super::support::{
+    Image, Live, Outcome, Scratch, command, lacks, outcome, program, real, tester,
+};
 
 /// The variables that srun gives a rank of a step of a test's own.
 fn step(test: &str) -> [(&'static str, String); 2] {
@@ -305,4 +308,29 @@ fn a_plan_says_where_ranks_meet() {
     assert!(lines[1].starts_with("meet ") && lines[1].contains("/dev/shm/hrun-"), "{plan}");
     assert!(lines.iter().any(|line| line.starts_with("admit ")), "{plan}");
     assert!(!file("plan").exists(), "a plan touches nothing");
+}
+
+#[test]
+fn a_command_joins_the_container_of_a_process() {
+    let (image, scratch) = (real("bookworm"), Scratch::new());
+    scratch.file("shown", "");
+    let bind = format!("--bind={}:/mnt/here", scratch.path().display());
+    let words: [&OsStr; 5] =
+        [bind.as_ref(), image.as_ref(), "sh".as_ref(), "-c".as_ref(), "echo up; cat".as_ref()];
+    let first = Live::start(&mut command(words));
+    assert_eq!(first.next_line(), "up");
+    let join = |pid: u32, script: &str| {
+        let pid = format!("--join-pid={pid}");
+        let words: [&OsStr; 5] =
+            [pid.as_ref(), image.as_ref(), "sh".as_ref(), "-c".as_ref(), script.as_ref()];
+        outcome(&mut command(words))
+    };
+    let pid = first.pid().as_raw().unsigned_abs();
+    let seen = join(pid, "readlink /proc/self/ns/user /proc/self/ns/mnt; ls /mnt/here; pwd");
+    let [user, mounts] = namespaces(pid);
+    let home = tester().home.display();
+    assert_eq!(seen.ok(), format!("{user}\n{mounts}\nshown\n{home}\n"));
+    drop(first);
+    join(pid, "true").fails(&["join the container of process", "no such process"]);
+    join(std::process::id(), "true").fails(&["join the container of process"]);
 }

@@ -12,6 +12,7 @@ complete -c hrun -l device -d 'Shows a device that is described on the host (CDI
 complete -c hrun -l cdi-dir -d 'Reads descriptions of devices from DIR too; the last DIR has the say' -r
 complete -c hrun -l driver-root -d 'Looks for GPU drivers in DIR, which stands for /' -r
 complete -c hrun -l join-tag -d 'Shares namespaces with all that is started with the same TAG on this node' -r
+complete -c hrun -l join-pid -d 'Runs the command in the container of a process of yours' -r
 complete -c hrun -l join-ct -d 'Accepted for ch-run\'s sake: no number of ranks is needed' -r
 complete -c hrun -l set-env -l env-file -d 'Sets variables from FILE, or one variable; $NAME is expanded' -r
 complete -c hrun -l set-env0 -d 'Sets variables from NUL-separated records in FILE, taken as they are' -r

@@ -13,6 +13,7 @@ use crate::plan::Action;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Meet,
+    Join,
     Unshare,
     Mount,
     Overlay,
@@ -43,6 +44,28 @@ const ANY_MOUNT: &[Operation] = &[
 ];
 
 const HINTS: &[Hint] = &[
+    Hint {
+        operations: &[Operation::Join],
+        errnos: &[Errno::ESRCH],
+        when: ALWAYS,
+        text: |_| {
+            "no such process on this node; --join-pid takes its number on the host".to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Join],
+        errnos: &[Errno::EINVAL],
+        when: ALWAYS,
+        text: |_| {
+            "that process runs in no container of its own, or this one runs in the same".to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Join],
+        errnos: &[Errno::EPERM, Errno::EACCES],
+        when: ALWAYS,
+        text: |_| "only containers of your own can be joined, from outside of them".to_owned(),
+    },
     Hint {
         operations: &[Operation::Meet],
         errnos: &[Errno::EPERM, Errno::EACCES, Errno::ELOOP, Errno::ENOTDIR],
@@ -388,6 +411,7 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Execute { .. } => Operation::Execute,
         Action::ReadOnly { .. } => Operation::Mount,
         Action::Meet { .. } | Action::Admit => Operation::Meet,
+        Action::Join { .. } => Operation::Join,
         Action::Link { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHasher;
 
+use crate::error::{Error, Result};
 use crate::ids;
 use crate::look::files::Kind;
 use crate::look::host::Host;
@@ -30,7 +31,7 @@ const NAME_LIMIT: usize = 120;
 /// The file in which the ranks of this step meet, and who asked for it.
 pub fn file(request: &Request, host: &Host) -> Option<(PathBuf, Origin)> {
     let (key, origin) = match &request.join {
-        Some(asked) if asked.value == Join::Nobody => return None,
+        Some(asked) if matches!(asked.value, Join::Nobody | Join::Process(_)) => return None,
         Some(asked) => match &asked.value {
             Join::Tag(tag) => (format!("tag-{tag}"), asked.origin.clone()),
             _ => (step(host).or_else(|| parent(host))?, asked.origin.clone()),
@@ -44,6 +45,35 @@ pub fn file(request: &Request, host: &Host) -> Option<(PathBuf, Origin)> {
         false => format!("{key}-as-{uid}-{gid}"),
     };
     Some((directory(host).join(name(&key)), origin))
+}
+
+/// Refuses other ids inside where MPI would hang with them.
+///
+/// # Errors
+///
+/// Fails if the launcher's PMIx server would compare the ids with those of the job (PMIx,
+/// `psec/native`).
+pub fn check(request: &Request, host: &Host) -> Result<()> {
+    let (uid, gid) = (ids::user(request, host).inside, ids::group(request, host).inside);
+    if (uid, gid) == (host.uid, host.gid) || host.variable("PMIX_NAMESPACE").is_none() {
+        return Ok(());
+    }
+    let asked = [
+        request.uid.as_ref().map(|asked| &asked.origin),
+        request.gid.as_ref().map(|asked| &asked.origin),
+        request.root.as_ref(),
+    ];
+    let origin = asked.into_iter().flatten().next().unwrap_or(&Origin::Default);
+    Err(Error::new(
+        format!("be user {uid} and group {gid} inside"),
+        "the launcher of this rank speaks PMIx, which takes nobody but the job's own user: MPI \
+         would hang",
+    )
+    .asked_by(origin)
+    .hint(
+        "leave --root, --uid and --gid out, or start the ranks by srun --mpi=pmi2 or MPICH's \
+         mpiexec;\nwithout MPI: srun --mpi=none, or env -u PMIX_NAMESPACE hrun ...",
+    ))
 }
 
 /// Whether this process is a rank that a launcher has started.
@@ -91,6 +121,25 @@ fn name(key: &str) -> String {
     key.hash(&mut hasher);
     let start: String = plain.chars().take(NAME_LIMIT).collect();
     format!("{start}-{:x}", hasher.finish())
+}
+
+/// The one step that takes the place of all those of a layout, if a container is to be joined.
+///
+/// # Errors
+///
+/// Fails where a container's root is not that of its mount namespace.
+pub fn join(request: &Request, steps: Vec<Step>) -> Result<Vec<Step>> {
+    let Some((asked, Join::Process(pid))) =
+        request.join.as_ref().map(|asked| (asked, &asked.value))
+    else {
+        return Ok(steps);
+    };
+    let step = Action::Join { pid: *pid };
+    if steps.iter().any(|step| step.action == Action::Leave { by: EnterBy::MoveMount }) {
+        let reason = "on a node without a disk, containers cannot be joined from outside";
+        return Err(Error::new(step.describe(), reason).asked_by(&asked.origin));
+    }
+    Ok(vec![step.asked_by(&asked.origin)])
 }
 
 /// Puts the meeting around the steps that the first rank alone takes.

@@ -7,6 +7,7 @@ pub mod machine;
 pub mod run;
 pub mod scratch;
 pub mod session;
+pub mod slurm;
 pub mod terminal;
 pub mod tree;
 pub mod variables;

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use self::meeting::{Found, Meeting};
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
-use crate::sys::{MountFlags, file, mount, process};
+use crate::sys::{MountFlags, file, meeting as namespaces, mount, process};
 use crate::text::Text;
 
 /// The step that failed, and why; [`crate::hints::explain`] words it.
@@ -89,6 +89,7 @@ impl Process {
         match action {
             Action::Meet { file, layout } => self.meet(file.as_path(), *layout),
             Action::Admit => self.meeting.take().map_or(Ok(()), Meeting::leave),
+            Action::Join { pid } => namespaces::join(*pid),
             Action::Unshare { uid, gid } => unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),

@@ -7,6 +7,7 @@ mod mounts;
 mod place;
 mod points;
 mod tree;
+mod wire;
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
@@ -38,6 +39,7 @@ use crate::text::Text;
 /// Fails if something that was asked for cannot be had; the error says what, who asked, and what
 /// to do.
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
+    ranks::check(request, host)?;
     let mut edits = inject::find_all(request, host, image)?;
     let mut notes = image_notes(image);
     notes.extend(mem::take(&mut edits.notes));
@@ -61,14 +63,17 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     let (directory, origin) = start_directory(request, host, image, &tree, &environment)?;
     set(&mut environment, "PWD", directory.as_os_str(), &origin);
 
+    steps = ranks::join(request, steps)?;
     if let Some((file, origin)) = ranks::file(request, host) {
         steps = ranks::meet(steps, file, &origin);
     }
+    let execute = execute(request, image, &tree, environment);
+    notes.extend(wire::note(basis, &tree, &directory, &execute.action));
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
     let capabilities = ids::capabilities(request, host);
     let origin = request.root.as_ref().unwrap_or(&Origin::Default);
     steps.push(Action::Restrict { capabilities }.asked_by(origin));
-    steps.push(execute(request, image, &tree, environment));
+    steps.push(execute);
     Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
 }
 

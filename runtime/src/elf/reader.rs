@@ -8,7 +8,7 @@ use super::{Flaw, Source};
 
 /// What is read first: the file header, the program headers and, in libraries of few symbols, the
 /// strings.
-const HEAD_SIZE: usize = 4 << 10;
+const HEAD_SIZE: usize = 2 << 10;
 
 /// No program headers, dynamic section or notes of a sound file are larger.
 const PIECE_LIMIT: u64 = 64 << 10;
@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
         Ok(Reader { source, head, head_size })
     }
 
-    /// The first bytes of the file; all of them, if they are less than 4 KiB.
+    /// The first bytes of the file; all of them, if they are less than 2 KiB.
     pub(super) fn head(&self) -> &[u8] {
         self.head.get(..self.head_size).unwrap_or_default()
     }

@@ -45,6 +45,10 @@ fn meet() -> Action {
     Action::Meet { file: "/dev/shm/hrun-1000/slurm-7.0".into(), layout: None }
 }
 
+fn join() -> Action {
+    Action::Join { pid: 7 }
+}
+
 fn tmpfs() -> Action {
     Action::Tmpfs { target: "/mnt".into(), mode: 0o755, size: None }
 }
@@ -113,6 +117,9 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
     vec![
         (meet(), Errno::EPERM, facts(), "ask the administrator to remove it"),
         (meet(), Errno::ENOSPC, facts(), "--no-join"),
+        (join(), Errno::ESRCH, facts(), "its number on the host"),
+        (join(), Errno::EINVAL, facts(), "runs in no container"),
+        (join(), Errno::EPERM, facts(), "containers of your own"),
         (unshare(), Errno::ENOSPC, off, "sysctl -w user.max_user_namespaces="),
         (unshare(), Errno::ENOSPC, facts(), "sysctl -w user.max_user_namespaces="),
         (unshare(), Errno::EPERM, clone, "sysctl -w kernel.unprivileged_userns_clone=1"),

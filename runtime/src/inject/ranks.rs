@@ -1,7 +1,11 @@
-//! What MPI needs to know where ranks cannot read each other's memory.
+//! What ranks need of their launcher: the directories of its PMIx server; and what MPI needs to know
+//! where ranks cannot read each other's memory.
 //!
 //! Most libraries try it once and abort or hang when it is refused (Open MPI 4.1 with large
 //! messages, MPICH 4 and 5); all can be told not to try.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use crate::edits::Edits;
 use crate::error::Result;
@@ -28,9 +32,15 @@ const SWITCHES: [(&str, &str); 9] = [
 
 pub(super) fn find(request: &Request, host: &Host, _: &Image) -> Result<Edits> {
     let mut edits = Edits::default();
+    if !ranks::is_rank(host) {
+        return Ok(edits);
+    }
+    let origin = Origin::injector(NAME);
+    for directory in pmix_directories(host) {
+        edits.bind_optional(directory, &origin);
+    }
     let is_alone = request.join.as_ref().is_some_and(|asked| asked.value == Join::Nobody);
-    if is_alone && ranks::is_rank(host) {
-        let origin = Origin::injector(NAME);
+    if is_alone {
         for (name, value) in SWITCHES {
             if host.variable(name).is_none() {
                 edits.set(name, value, &origin);
@@ -38,4 +48,21 @@ pub(super) fn find(request: &Request, host: &Host, _: &Image) -> Result<Edits> {
         }
     }
     Ok(edits)
+}
+
+/// What the PMIx server and the ranks share; under a private `/tmp` it must still be there, or
+/// MPI_Init fails.
+fn pmix_directories(host: &Host) -> Vec<PathBuf> {
+    let named = ["PMIX_SERVER_TMPDIR", "OMPI_MCA_orte_top_session_dir"];
+    let mut directories: Vec<PathBuf> =
+        named.iter().filter_map(|name| host.path_variable(name)).collect();
+    // Slurm's plugin tells Open MPI by PMIx alone (mpi/pmix, `pmixp_info_cli_tmpdir`).
+    if let (Some(_), Some(job), Some(step)) = (
+        host.variable("PMIX_NAMESPACE"),
+        host.variable("SLURM_JOB_ID").and_then(OsStr::to_str),
+        host.variable("SLURM_STEP_ID").and_then(OsStr::to_str),
+    ) {
+        directories.push(format!("/tmp/spmix_appdir_{}_{job}.{step}", host.uid).into());
+    }
+    directories
 }

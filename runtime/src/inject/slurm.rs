@@ -1,6 +1,4 @@
-//! What a Slurm job step needs to talk to its launcher: spool, configuration, munge, PMIx.
-
-use std::path::PathBuf;
+//! What a Slurm job step needs to talk to its launcher: spool, configuration, munge.
 
 use crate::edits::Edits;
 use crate::error::Result;
@@ -28,15 +26,5 @@ pub(super) fn find(_: &Request, host: &Host, _: &Image) -> Result<Edits> {
     if let Some(file) = host.path_variable("SLURM_CONF") {
         edits.bind_optional(file, &origin);
     }
-    for directory in pmix_directories(host) {
-        edits.bind_optional(directory, &origin);
-    }
     Ok(edits)
-}
-
-/// The directories of the PMIx server; under a private `/tmp` they must still be there, or
-/// MPI_Init fails.
-fn pmix_directories(host: &Host) -> Vec<PathBuf> {
-    let variables = ["PMIX_SERVER_TMPDIR", "OMPI_MCA_orte_top_session_dir"];
-    variables.iter().filter_map(|name| host.path_variable(name)).collect()
 }

@@ -33,6 +33,7 @@ pub enum Name {
     Join,
     NoJoin,
     JoinTag,
+    JoinPid,
     JoinCt,
     SetEnv,
     SetEnv0,

@@ -241,6 +241,16 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::JoinPid,
+        long: "join-pid",
+        takes: Takes::Value("PID"),
+        section: Section::Ranks,
+        help: "Runs the command in the container of a process of yours",
+        manual: "PID is that of the command or of a child of it, as the host counts. Nothing is \
+                 mounted: what the container shows is what its first start has asked for.",
+        ..FLAG
+    },
+    Row {
         name: Name::JoinCt,
         long: "join-ct",
         takes: Takes::Value("N"),

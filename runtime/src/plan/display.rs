@@ -35,6 +35,7 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             row("meet", format!("the ranks in {file}{shared}"))
         }
         Action::Admit => row("admit", "other ranks".to_owned()),
+        Action::Join { pid } => row("join", format!("the container of process {pid}")),
         Action::Tmpfs { target, mode, size } => {
             let size = size.as_ref().map(|size| format!(" size={size}")).unwrap_or_default();
             row("tmpfs", format!("{target} mode={mode:o}{size}"))

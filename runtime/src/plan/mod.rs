@@ -72,6 +72,11 @@ pub enum Action {
     },
     /// Lets other ranks join.
     Admit,
+    /// Joins the namespaces of a process that runs in a container; its root is theirs.
+    Join {
+        /// The process.
+        pid: u32,
+    },
     /// Mounts a file system in memory.
     Tmpfs {
         /// Where.
@@ -278,6 +283,7 @@ impl Action {
             Action::Unshare { .. } => "make user and mount namespaces".to_owned(),
             Action::Meet { file, .. } => format!("meet the other ranks of this step in {file}"),
             Action::Admit => "let other ranks of this step join".to_owned(),
+            Action::Join { pid } => format!("join the container of process {pid}"),
             Action::Tmpfs { target, .. } => format!("mount a tmpfs on {target}"),
             Action::Directory { path, .. } => format!("make directory {path}"),
             Action::File { path, .. } => format!("write file {path}"),

@@ -98,6 +98,8 @@ pub enum Join {
     Parent,
     /// With what is started with the same tag.
     Tag(String),
+    /// With a process that runs in a container.
+    Process(u32),
 }
 
 /// A device asked for by name.
@@ -287,7 +289,7 @@ impl Merge {
                 request.devices.extend(devices.map(|device| asked(device, &origin)));
             }
             Name::CdiDir => request.cdi_directories.push(parse::absolute(value).map_err(refuse)?),
-            Name::Join | Name::NoJoin | Name::JoinTag => {
+            Name::Join | Name::NoJoin | Name::JoinTag | Name::JoinPid => {
                 request.join = join(setting, &origin).map_err(refuse)?;
             }
             Name::JoinCt => drop(parse::id(value).map_err(refuse)?),
@@ -382,6 +384,7 @@ impl Given {
 fn join(setting: &Setting, origin: &Origin) -> std::result::Result<Option<Asked<Join>>, String> {
     let join = match setting.name {
         Name::JoinTag => Join::Tag(parse::tag(setting.given.value())?),
+        Name::JoinPid => Join::Process(parse::id(setting.given.value())?),
         Name::NoJoin => Join::Nobody,
         _ => Join::Parent,
     };

@@ -70,6 +70,27 @@ pub fn peer(socket: i32) -> Result<u32, Errno> {
     u32::try_from(peer.pid).ok().filter(|pid| *pid > 0).ok_or(Errno::ESRCH)
 }
 
+/// Joins the user and the mount namespace of a process; its root directory becomes the root and
+/// the current directory.
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such process, `EINVAL` if it is in no user namespace of its own, `EACCES`
+/// or `EPERM` if it is somebody else's.
+pub fn join(pid: u32) -> Result<(), Errno> {
+    let open = |name: &str| {
+        let path = format!("/proc/{pid}/ns/{name}");
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        open(path.as_str(), flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::ENOENT => Errno::ESRCH,
+            errno => errno,
+        })
+    };
+    let (user, mount) = (open("user")?, open("mnt")?);
+    setns(user, CloneFlags::CLONE_NEWUSER)?;
+    setns(mount, CloneFlags::CLONE_NEWNS)
+}
+
 /// A file that one process at a time holds.
 #[derive(Debug)]
 pub struct Locked(OwnedFd);

@@ -4,7 +4,9 @@
 //! and a closed list is what other runtimes are repaired for. Everything that carries the driver's
 //! version is taken from the directories that hold the driver, as nvidia-container-toolkit does.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::ops::Bound;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -251,12 +253,15 @@ impl Driver {
         let is_linker_name = |name: &[u8]| name.starts_with(b"lib") && name.ends_with(b".so");
         let is_library =
             |name: &[u8]| name.starts_with(b"lib") && name.ends_with(&suffix) || is_own(name);
-        let Ok(names) = files.entries(directory, &|name| is_library(name) || is_linker_name(name))
-        else {
-            return;
-        };
+        let fits =
+            |name: &[u8]| is_library(name) || is_linker_name(name) || is_name_of_driver(name);
+        let Ok(names) = files.entries(directory, &fits) else { return };
         for (name, kind) in names.iter().filter(|(name, _)| is_library(name.as_bytes())) {
-            match self.library(files, directory, name, *kind) {
+            let known = match (self.reads_versions, kind) {
+                (false, Kind::File) => linked_name(files, directory, name, &names),
+                _ => None,
+            };
+            match self.library(files, directory, name, *kind, known) {
                 Ok(Some(mut library)) => {
                     let linker_name = linker_name(name);
                     library.linker_name = names.contains_key(&linker_name).then_some(linker_name);
@@ -273,13 +278,15 @@ impl Driver {
         }
     }
 
-    /// Looks into a library; nothing if another name of it was taken already.
+    /// Looks into a library, unless its soname is known; nothing if another name of it was taken
+    /// already.
     fn library(
         &self,
         files: &DirectoryTree,
         directory: &Path,
         name: &OsStr,
         kind: Kind,
+        soname: Option<OsString>,
     ) -> Result<Option<Library>, String> {
         let path = below(directory, Path::new(name));
         let (path, kind) = match kind {
@@ -293,6 +300,10 @@ impl Driver {
         }
         if self.taken.contains(name) || self.taken.contains(path.as_os_str()) {
             return Ok(None);
+        }
+        if let Some(soname) = soname {
+            let (linker_name, needs) = (None, Vec::new());
+            return Ok(Some(Library { path, name: name.to_owned(), soname, linker_name, needs }));
         }
         let file = files.open_file(&path).map_err(|errno| errno.desc().to_owned())?;
         let object = Object::read(&file).map_err(|flaw| flaw.to_string())?;
@@ -320,6 +331,37 @@ impl Driver {
             self.programs.extend(found.map(|path| (OsString::from(name), path)));
         }
     }
+}
+
+/// Whether a name is like the soname of a library that only the driver has: `libcuda.so.1`.
+fn is_name_of_driver(name: &[u8]) -> bool {
+    let Some(dot) = name.iter().rposition(|byte| *byte == b'.') else { return false };
+    let (stem, version) = (&name[..dot], &name[dot + 1..]);
+    version.iter().all(u8::is_ascii_digit)
+        && stem.ends_with(b".so")
+        && (stem.starts_with(b"libnv")
+            || stem.starts_with(b"libcuda")
+            || stem.ends_with(b"_nvidia.so"))
+}
+
+/// The soname of a library, from the link that ldconfig(8) has made to it: one call instead of
+/// four, and what the host's own loader goes by.
+fn linked_name(
+    files: &DirectoryTree,
+    directory: &Path,
+    name: &OsStr,
+    names: &BTreeMap<OsString, Kind>,
+) -> Option<OsString> {
+    let mut start = linker_name(name);
+    start.push(".");
+    let from = names.range::<OsStr, _>((Bound::Excluded(start.as_os_str()), Bound::Unbounded));
+    let mut alike = from.take_while(|(other, _)| other.as_bytes().starts_with(start.as_bytes()));
+    let is_link = |(other, kind): &(&OsString, &Kind)| {
+        **kind == Kind::Link
+            && is_name_of_driver(other.as_bytes())
+            && files.link(&below(directory, Path::new(other))).is_ok_and(|target| target == name)
+    };
+    alike.find(is_link).map(|(soname, _)| soname.clone())
 }
 
 /// `libcuda.so` of `libcuda.so.580.159.04`.
