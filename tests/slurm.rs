@@ -138,9 +138,13 @@ fn a_shell_has_its_terminal() {
     terminal.press("stty -echo; tty; echo here $((6 * 7))\n");
     terminal.wait_for(|line| line.contains("/dev/pts/"));
     terminal.wait_for(|line| line.ends_with("here 42"));
-    terminal.press("echo asleep; sleep 1000\n");
+    terminal.press(
+        "sh -c 'trap \"echo caught; exit\" INT; echo asleep; while :; do sleep 0.1; done'\n",
+    );
     terminal.wait_for(|line| line.ends_with("asleep"));
+    // The terminal forgets what was typed before; the next comes when it is through with this.
     terminal.press("\u{3}");
+    terminal.wait_for(|line| line.ends_with("caught"));
     terminal.press("echo back $((6 * 7)); exit 7\n");
     terminal.wait_for(|line| line.ends_with("back 42"));
     let end = terminal.leader.wait();

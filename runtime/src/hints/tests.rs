@@ -177,6 +177,7 @@ fn every_row_can_speak_and_names_a_remedy() {
 fn every_errno_of_every_row_can_be_reached() {
     let actions = [
         meet(),
+        join(),
         unshare(),
         tmpfs(),
         bind(true),

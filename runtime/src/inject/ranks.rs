@@ -32,15 +32,12 @@ const SWITCHES: [(&str, &str); 9] = [
 
 pub(super) fn find(request: &Request, host: &Host, _: &Image) -> Result<Edits> {
     let mut edits = Edits::default();
-    if !ranks::is_rank(host) {
-        return Ok(edits);
-    }
     let origin = Origin::injector(NAME);
     for directory in pmix_directories(host) {
         edits.bind_optional(directory, &origin);
     }
     let is_alone = request.join.as_ref().is_some_and(|asked| asked.value == Join::Nobody);
-    if is_alone {
+    if is_alone && ranks::is_rank(host) {
         for (name, value) in SWITCHES {
             if host.variable(name).is_none() {
                 edits.set(name, value, &origin);
