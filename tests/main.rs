@@ -38,6 +38,7 @@ mod plans;
 mod plans_gpu;
 mod plans_run;
 mod ranks;
+mod ranks_soak;
 mod signals;
 mod slurm;
 mod smoke;
