@@ -155,6 +155,8 @@ for number in $(seq $nodes); do
         mount -t tmpfs -o mode=1777 tmp /tmp
         mount -t tmpfs -o mode=755 spool /var/spool
         mkdir /var/spool/slurmd
+        # It comes back here after each task.
+        cd /
         exec slurmd -D -c -N "$1" -f "$2/slurm.conf"' node "$node$number" "$dir"
 done
 
