@@ -30,7 +30,7 @@ packages:
 	@tests/packages.sh $(TEST_PACKAGES)
 
 images: packages
-	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi
+	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi mpi4py
 
 # Machines with GPUs, as trees.
 drivers: packages

@@ -119,6 +119,19 @@ mpi() {
     done
 }
 
+# The same libraries for Python, by the module that chooses one of them when it is loaded.
+mpi4py() {
+    debian mpi4py bookworm python3,libopenmpi3,libmpich12
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --python-version 3.11 --platform manylinux_2_5_x86_64 --dest "$images/$1.part/tmp" \
+        mpi4py==4.1.2
+    python3 -m zipfile --extract "$images/$1.part/tmp"/*.whl \
+        "$images/$1.part/usr/local/lib/python3.11/dist-packages"
+    rm "$images/$1.part/tmp"/*.whl
+    # What all but Debian call MPICH's library.
+    ln -s libmpich.so.12 "$images/$1.part/usr/lib/$(gcc -print-multiarch)/libmpi.so.12"
+}
+
 for name in "${@:-}"; do
     [ -n "$name" ] || continue
     [ -e "$images/$name" ] && continue
@@ -135,6 +148,7 @@ for name in "${@:-}"; do
     sealed) sealed sealed ;;
     leftovers) leftovers leftovers ;;
     mpi) mpi mpi ;;
+    mpi4py) mpi4py mpi4py ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac
     mv "$images/$name.part" "$images/$name"

@@ -72,6 +72,31 @@ fn mpi_runs_over_three_nodes() {
     assert_eq!(ring(cluster(), "mpich", "pmi2", ["-N1", "-n4"]).len(), 1);
 }
 
+/// Sends 4 MiB around the ring of ranks, and adds up their numbers.
+const RING: &str = "from mpi4py import MPI\n\
+    world, size = MPI.COMM_WORLD, 4 << 20\n\
+    came, before = bytearray(size), (world.rank - 1) % world.size\n\
+    world.Sendrecv(bytearray([world.rank]) * size, (world.rank + 1) % world.size,\n\
+                   recvbuf=came, source=before)\n\
+    assert came == bytes([before]) * size\n\
+    print(world.size, world.allreduce(world.rank))\n";
+
+#[test]
+fn python_speaks_mpi() {
+    if lacks("root") {
+        return;
+    }
+    let (hrun, image) = (program("hrun"), real("mpi4py"));
+    let runs = [("-N2", "--mpi=pmix", "openmpi"), ("-N1", "--mpi=pmi2", "mpich")];
+    for (nodes, plugin, library) in runs {
+        let library = format!("--set-env=MPI4PY_MPIABI={library}");
+        let mut words = vec![nodes, "-n4", "--overcommit", plugin];
+        words.extend([hrun.to_str().unwrap(), &library, image.to_str().unwrap()]);
+        words.extend(["python3", "-c", RING]);
+        assert_eq!(cluster().srun(&words).ok(), "4 6\n".repeat(4), "{library}");
+    }
+}
+
 #[test]
 fn ranks_that_would_not_hear_their_launcher_are_warned() {
     if lacks("root") {
