@@ -119,9 +119,10 @@ mpi() {
     done
 }
 
-# The same libraries for Python, by the module that chooses one of them when it is loaded.
+# The same libraries for Python, by the module that chooses one of them when it is loaded; and what
+# looks into running ranks.
 mpi4py() {
-    debian mpi4py bookworm python3,libopenmpi3,libmpich12
+    debian mpi4py bookworm python3,libopenmpi3,libmpich12,gdb,strace
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
         --python-version 3.11 --platform manylinux_2_5_x86_64 --dest "$images/$1.part/tmp" \
         mpi4py==4.1.2

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::support::machine::{cover, with_own_mounts};
-use super::support::run::shell;
+use super::support::machine::{cover, with_own_mounts, writes_core_files};
+use super::support::run::{as_tester, shell};
 use super::support::{
     Image, Live, Outcome, Scratch, command, lacks, outcome, program, real, tester,
 };
@@ -308,6 +308,45 @@ fn a_plan_says_where_ranks_meet() {
     assert!(lines[1].starts_with("meet ") && lines[1].contains("/dev/shm/hrun-"), "{plan}");
     assert!(lines.iter().any(|line| line.starts_with("admit ")), "{plan}");
     assert!(!file("plan").exists(), "a plan touches nothing");
+}
+
+/// What a debugger and a tracer see of a process.
+fn attached(pid: u32) -> String {
+    let strace = "timeout --signal=INT 0.5 strace -p";
+    format!("gdb --nx --batch -ex 'info inferiors' -p {pid} 2>&1; {strace} {pid} 2>&1; true")
+}
+
+#[test]
+fn debuggers_and_tracers_look_into_a_rank() {
+    let (image, home) = (real("mpi4py"), Scratch::new());
+    let looked_at = Waiting::start("debugged", &image, &[], &home);
+    let pid = looked_at.pid();
+    let script = attached(pid);
+    let seen = [
+        // From the host, and from a rank of the same step.
+        outcome(as_tester(Path::new("/bin/sh")).args(["-c", &script])).stdout,
+        outcome(&mut rank("debugged", &image, &["-q"], &script)).stdout,
+    ];
+    for seen in seen {
+        assert!(seen.contains(&format!("process {pid}")), "{seen}");
+        assert!(seen.contains(&format!("Process {pid} attached")), "{seen}");
+    }
+    looked_at.end();
+    // And what a rank leaves when it crashes.
+    let dump = format!("cd {} && ulimit -c unlimited && kill -SEGV $$", home.path().display());
+    let bind = format!("--bind={}", home.path().display());
+    let crashed = outcome(&mut rank("crashed", &image, &[&bind], &dump));
+    assert_eq!(crashed.signal, Some(11), "{crashed:?}");
+    if lacks("core-files") {
+        return;
+    }
+    assert!(writes_core_files(), "core files go somewhere else here");
+    let files = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path());
+    let is_core = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.starts_with("core") && path.metadata().unwrap().len() > 4096
+    };
+    assert_eq!(files.filter(is_core).count(), 1);
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn declared_lacks_are_true() {
             "readelf" => std::process::Command::new("readelf").arg("--version").output().is_ok(),
             "ldconfig" => std::path::Path::new("/sbin/ldconfig").exists(),
             "devices-cgroup" => std::path::Path::new(machine::DEVICES_CGROUP).is_dir(),
+            "core-files" => machine::writes_core_files(),
             other => panic!("HRUN_TEST_LACKS names {other}, which no test asks for"),
         };
         assert!(!is_there, "this machine has {lack}");

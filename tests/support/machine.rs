@@ -169,3 +169,8 @@ pub fn on_host(setup: &str, command: &Command) -> Outcome {
 /// A setup that makes `/etc` a copy of itself, which the lines after it may change.
 pub const OWN_ETC: &str =
     "mount -t tmpfs etc /media && cp -a /etc /media/ && mount --bind /media/etc /etc";
+
+/// Whether a process that crashes leaves a file beside it (core(5)).
+pub fn writes_core_files() -> bool {
+    fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap().trim_end() == "core"
+}
