@@ -68,8 +68,9 @@ fuzz:
 	@mkdir -p $(TARGET)
 	@fuzz/run.sh $(TARGET) $(SECONDS) $(TARGETS)
 
-# With what waits for clocks.
+# With what waits for clocks, takes minutes or wants large images.
 test-full: test fuzz
+	@tests/images.sh $(TARGET) torch
 	tests/session.sh $(TARGET) cargo test --workspace -- --ignored
 
 # Writes link/order.txt anew; worth it when much has changed of what a start runs.

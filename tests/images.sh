@@ -150,6 +150,7 @@ for name in "${@:-}"; do
     leftovers) leftovers leftovers ;;
     mpi) mpi mpi ;;
     mpi4py) mpi4py mpi4py ;;
+    torch) debian torch bookworm python3-torch ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac
     mv "$images/$name.part" "$images/$name"

@@ -50,6 +50,7 @@ fn ranks_exchange_messages_of_all_sizes() {
     for family in ["openmpi", "mpich"] {
         assert_eq!(ring(family, &[]).len(), 1, "{family}: one set of namespaces");
         assert_eq!(ring(family, &["--contain"]).len(), 1, "{family}");
+        assert_eq!(ring(family, &["--private-tmp"]).len(), 1, "{family}");
         assert_eq!(ring(family, &["--no-join"]).len(), 4, "{family}: each for itself");
     }
 }

@@ -97,6 +97,29 @@ fn python_speaks_mpi() {
     }
 }
 
+/// Adds up a tensor over all ranks, which find each other by the first one's address.
+const ALL_REDUCE: &str = "import os, torch, torch.distributed as dist\n\
+    rank, size = int(os.environ['SLURM_PROCID']), int(os.environ['SLURM_NTASKS'])\n\
+    where = 'tcp://127.0.0.1:17699'\n\
+    dist.init_process_group('gloo', init_method=where, rank=rank, world_size=size)\n\
+    tensor = torch.full((1000,), rank + 1.0)\n\
+    dist.all_reduce(tensor)\n\
+    print(os.uname().nodename, dist.get_world_size(), set(tensor.tolist()))\n";
+
+#[test]
+#[ignore = "its image takes a gigabyte: make test-full"]
+fn torch_adds_up_over_two_nodes() {
+    if lacks("root") {
+        return;
+    }
+    let (hrun, image) = (program("hrun"), real("torch"));
+    let words = ["-N2", "-n2", hrun.to_str().unwrap(), image.to_str().unwrap()];
+    let words = [&words[..], &["python3", "-c", ALL_REDUCE]].concat();
+    let mut lines = cluster().srun(&words).ok().lines().map(str::to_owned).collect::<Vec<_>>();
+    lines.sort();
+    assert_eq!(lines, ["n1 2 {3.0}", "n2 2 {3.0}"]);
+}
+
 #[test]
 fn ranks_that_would_not_hear_their_launcher_are_warned() {
     if lacks("root") {
