@@ -75,10 +75,10 @@ impl Cluster {
         assert_eq!(outcome_in_time(&mut command).status, Some(0), "{words:?}");
     }
 
-    /// Runs a step to its end.
+    /// Runs a step to its end; srun does not say whether it had to wait for nodes.
     #[track_caller]
     pub fn srun(&self, words: &[&str]) -> Outcome {
-        outcome_in_time(self.command("srun").args(words))
+        outcome_in_time(self.command("srun").arg("--quiet").args(words))
     }
 
     /// Submits a batch script; what it writes goes to files in a directory.
