@@ -58,6 +58,8 @@ mount --bind "$target/programs" /home/programs
 # Neither the demonstration nor the benchmark needs any.
 [ ! -d "$target/drivers" ] || mount --bind "$target/drivers" /home/drivers
 mount -t tmpfs -o nosuid,nodev,mode=1777 nosuid /home/nosuid
+# MPI libraries leave files there when they are killed.
+mount -t tmpfs -o nosuid,nodev,mode=1777 shm /dev/shm
 mount -t tmpfs -o noexec,mode=1777 noexec /home/noexec
 
 export HRUN_TEST_IMAGES=/home/images HRUN_TEST_DRIVERS=/home/drivers
