@@ -44,6 +44,5 @@ start() { # [NAME=VALUE]... -- [OPTION]...
 cd /home/tester
 start --
 start -- --nv
-start OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_LOCAL_SIZE=2 OMPI_MCA_ess_base_jobid=7 --
 start SLURM_JOB_ID=7 SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=2 --
 start -- --set-env=config.env --bind=/home/tester:/mnt --cd=/mnt

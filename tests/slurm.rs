@@ -16,9 +16,15 @@ fn in_image(image: &str) -> String {
     format!("{} {}", program("hrun").display(), real(image).display())
 }
 
-/// Text without the numbers of jobs and processes, to be compared.
-fn without_numbers(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
+/// Lines to be compared: without the numbers of jobs and the times in Slurm's own, and with
+/// everything that the job itself has written.
+fn comparable(text: &str) -> String {
+    let is_slurms = |line: &str| line.starts_with("slurmstepd-");
+    let line = |line: &str| -> String {
+        let keeps = |letter: &char| !is_slurms(line) || !letter.is_ascii_digit();
+        line.chars().filter(keeps).chain(['\n']).collect()
+    };
+    text.lines().map(line).collect()
 }
 
 /// Runs the ring of MPI over nodes of a cluster; gives back the user namespaces its ranks were in.
@@ -167,9 +173,10 @@ fn steps_that_slurm_tracks_by_control_groups_end_with_nothing_left() {
     let script = format!("srun -n2 {} sh -c 'echo up; sleep 1000'", in_image("bookworm"));
     let job = cluster.submit(&["-n2"], &script);
     job.wait_for("up\nup\n");
+    let groups = Path::new("/sys/fs/cgroup/freezer/slurm_c1/uid_20001");
+    assert!(groups.exists(), "Slurm has made control groups");
     job.cancel(&[]);
     job.output();
-    let groups = Path::new("/sys/fs/cgroup/freezer/slurm_c1/uid_20001");
     until("the job's control groups are gone", || (!groups.exists()).then_some(()));
 }
 
@@ -212,7 +219,7 @@ fn signalled(prefix: &str, options: &[&str]) -> String {
         job.wait_for("USR1");
         job.cancel(&["--signal=TERM"]);
     }
-    without_numbers(&job.output())
+    comparable(&job.output())
 }
 
 #[test]
