@@ -36,6 +36,7 @@ mod metadata;
 mod mpi;
 mod plans;
 mod plans_gpu;
+mod plans_mpi;
 mod plans_run;
 mod ranks;
 mod ranks_soak;

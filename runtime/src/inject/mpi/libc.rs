@@ -2,6 +2,7 @@
 //!
 //! A newer glibc runs what was made for an older one, never the other way round.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -49,6 +50,8 @@ pub struct TooOld {
     pub library: OsString,
     /// The symbol version: `GLIBC_2.34`.
     pub version: OsString,
+    /// What should define it: `libc.so.6`.
+    pub file: OsString,
     /// The image's glibc, if it is known: `2.31`.
     pub image: Option<String>,
     /// The host's.
@@ -60,32 +63,39 @@ pub fn is_part(name: &OsStr) -> bool {
     LIBRARIES.iter().any(|part| name == *part) || name.as_bytes().starts_with(b"libnss_")
 }
 
-/// The newest symbol version of glibc that libraries of the host need and the image does not
-/// define.
-pub fn check<'a>(
-    libraries: impl Iterator<Item = &'a Path>,
-    outside: &Loader,
-    inside: &Loader,
-) -> Option<TooOld> {
-    let mut defined: BTreeMap<OsString, Vec<OsString>> = BTreeMap::new();
-    let mut lacking: Option<(Vec<u32>, TooOld)> = None;
-    for library in libraries {
-        let needs = outside.needed_versions(library).into_iter();
-        for need in needs.filter(|need| !need.is_weak && is_part(&need.file)) {
+/// The image's glibc, as libraries of the host ask for it.
+pub struct Libc<'a> {
+    outside: &'a Loader<'a>,
+    inside: &'a Loader<'a>,
+    /// The versions each part of it defines.
+    defined: RefCell<BTreeMap<OsString, Vec<OsString>>>,
+}
+
+impl<'a> Libc<'a> {
+    /// Looks at nothing yet.
+    pub fn new(outside: &'a Loader<'a>, inside: &'a Loader<'a>) -> Self {
+        Libc { outside, inside, defined: RefCell::default() }
+    }
+
+    /// The newest symbol version that a library of the host needs and the image does not define.
+    pub fn lack(&self, library: &Path) -> Option<TooOld> {
+        let needs = self.outside.needed_versions(library).into_iter();
+        let lacking = needs.filter(|need| !need.is_weak && is_part(&need.file)).filter(|need| {
+            let mut defined = self.defined.borrow_mut();
             let known = defined
                 .entry(need.file.clone())
-                .or_insert_with(|| versions(inside, &need.file).unwrap_or_default());
-            let number = number(&need.version).unwrap_or_default();
-            let is_newer = lacking.as_ref().is_none_or(|(newest, _)| number > *newest);
-            if !known.contains(&need.version) && is_newer {
-                let library = library.file_name().unwrap_or_default().to_owned();
-                let (image, host) = (release(inside), release(outside));
-                let too_old = TooOld { library, version: need.version, image, host };
-                lacking = Some((number, too_old));
-            }
-        }
+                .or_insert_with(|| versions(self.inside, &need.file).unwrap_or_default());
+            !known.contains(&need.version)
+        });
+        let newest = lacking.max_by_key(|need| number(&need.version))?;
+        Some(TooOld {
+            library: library.file_name().unwrap_or_default().to_owned(),
+            version: newest.version,
+            file: newest.file,
+            image: release(self.inside),
+            host: release(self.outside),
+        })
     }
-    lacking.map(|(_, too_old)| too_old)
 }
 
 /// Covers the image's glibc with the host's.
@@ -128,8 +138,15 @@ pub fn replace(
     }
 }
 
-/// The release of a loader's glibc: `2.36`.
-pub fn release(loader: &Loader) -> Option<String> {
+impl TooOld {
+    /// The symbol version as numbers, to be compared.
+    pub fn number(&self) -> Vec<u32> {
+        number(&self.version).unwrap_or_default()
+    }
+}
+
+/// The newest symbol version of a loader's glibc: `2.36`.
+fn release(loader: &Loader) -> Option<String> {
     let defined = versions(loader, OsStr::new("libc.so.6"))?;
     let newest = defined.iter().filter_map(|version| Some((number(version)?, version))).max()?;
     Some(newest.1.to_str()?.strip_prefix("GLIBC_")?.to_owned())

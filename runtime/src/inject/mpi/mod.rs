@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 pub use self::family::Family;
 use self::installed::Installed;
+use self::libc::{Libc, TooOld};
+use self::parts::Parts;
 use crate::edits::{Content, Edits};
 use crate::error::{Error, Result};
 use crate::linkage::{Found, Linked, Loader};
@@ -117,25 +119,24 @@ pub fn find(scene: &Scene) -> Result<Edits> {
             family::describe(&sides.outside, mpi.family, &mpi.library.path)
         )));
     }
-    let own: Vec<PathBuf> = taken.iter().map(|(_, path)| path.clone()).collect();
-    let linked_with = sides.outside.load(&own);
-    let found = linked_with.iter().filter_map(|linked| Some(linked.found.as_ref()?.path.as_path()));
-    let parts = parts::find(scene.host, found);
-    let mut all = own;
-    all.extend(parts.plugins.iter().cloned());
-    for linked in sides.outside.load(&all) {
+    let needed = sides.outside.load(&paths_of(&taken));
+    let (linked, parts) = sides.everything(&taken);
+    sides.check_libc(&needed, &linked, &mut edits)?;
+    let libc = Libc::new(&sides.outside, &sides.inside);
+    let is_usable = |path: &Path| scene.request.mpi_glibc || libc.lack(path).is_none();
+    for linked in linked {
         let is_known = taken.iter().any(|(name, _)| *name == linked.name);
         let is_asked_for = !linked.name.as_bytes().contains(&b'/');
         if let Some(found) = &linked.found
             && !is_known
             && is_asked_for
             && !libc::is_part(&linked.name)
+            && is_usable(&found.path)
             && sides.prefers_host(&linked.name, found)
         {
             taken.push((linked.name, found.path.clone()));
         }
     }
-    sides.check_libc(&taken, &parts.plugins, &mut edits)?;
     sides.cover(&taken, &mut edits);
     sides.show(taken, parts.paths, &mut edits);
     Ok(edits)
@@ -255,6 +256,24 @@ impl<'a> Sides<'a> {
         taken
     }
 
+    /// Everything the host's libraries are linked with, and what goes with it. Plugins are linked
+    /// with more, which may have plugins too: Open MPI 4 gets PMIx so.
+    fn everything(&self, taken: &Taken) -> (Vec<Linked>, Parts) {
+        let mut files = paths_of(taken);
+        loop {
+            let linked = self.outside.load(&files);
+            let found = linked.iter().filter_map(|linked| linked.found.as_ref());
+            let parts = parts::find(self.scene.host, found.map(|found| found.path.as_path()));
+            let known = files.len();
+            let is_new = |plugin: &&PathBuf| !files.contains(plugin);
+            let new: Vec<PathBuf> = parts.plugins.iter().filter(is_new).cloned().collect();
+            files.extend(new);
+            if files.len() == known {
+                return (linked, parts);
+            }
+        }
+    }
+
     /// Refuses a host's MPI that lacks something the command, or a library of it, asks MPI for.
     fn check_symbols(&self, mpi: &Installed, taken: &Taken) -> Result<()> {
         let is_taken = |name: &OsStr| taken.iter().any(|(own, _)| own == name);
@@ -314,12 +333,25 @@ impl<'a> Sides<'a> {
         release(&found.path) > release(&own.path)
     }
 
-    /// Refuses libraries that the image's glibc is too old for, or covers it.
-    fn check_libc(&self, taken: &Taken, plugins: &[PathBuf], edits: &mut Edits) -> Result<()> {
+    /// Refuses libraries that the image's glibc is too old for, or covers it. Plugins may be left
+    /// out: MPI does without those that cannot be loaded.
+    fn check_libc(&self, needed: &[Linked], all: &[Linked], edits: &mut Edits) -> Result<()> {
         let Scene { request, host, image, origin, .. } = *self.scene;
-        let files: BTreeSet<&Path> = taken.iter().map(|(_, path)| path.as_path()).collect();
-        let files = files.into_iter().chain(plugins.iter().map(PathBuf::as_path));
-        let Some(lack) = libc::check(files, &self.outside, &self.inside) else { return Ok(()) };
+        let libc = Libc::new(&self.outside, &self.inside);
+        let lacks = |linked: &Linked| libc.lack(&linked.found.as_ref()?.path);
+        let checked = if request.mpi_glibc { all } else { needed };
+        let Some(lack) = checked.iter().filter_map(lacks).max_by_key(TooOld::number) else {
+            if let Some(lack) = all.iter().filter_map(lacks).max_by_key(TooOld::number) {
+                let text = format!(
+                    "plugins of the host's MPI are left out where the image's glibc is too old: {} \
+                     needs {}",
+                    lack.library.display(),
+                    lack.version.display()
+                );
+                edits.notes.push(Note::info(text));
+            }
+            return Ok(());
+        };
         let release = |release: &Option<String>| release.clone().unwrap_or("unknown".to_owned());
         if request.mpi_glibc {
             libc::replace(image, host, &self.outside, &self.inside, origin, edits);
@@ -331,9 +363,10 @@ impl<'a> Sides<'a> {
             return Ok(());
         }
         let reason = format!(
-            "{} of the host needs {}, and the image's glibc goes up to {}, the host's to {}",
+            "{} of the host needs {} of {}, and the image's glibc goes up to {}, the host's to {}",
             lack.library.display(),
             lack.version.display(),
+            lack.file.display(),
             release(&lack.image),
             release(&lack.host)
         );
@@ -389,6 +422,10 @@ impl<'a> Sides<'a> {
              with\n--mpi=image the command uses the image's own",
         )
     }
+}
+
+fn paths_of(taken: &Taken) -> Vec<PathBuf> {
+    taken.iter().map(|(_, path)| path.clone()).collect()
 }
 
 /// The numbers a library's file name ends with: 12, 2 and 2 of `libmpich.so.12.2.2`.

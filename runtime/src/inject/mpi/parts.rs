@@ -121,6 +121,12 @@ fn root_of<'a>(host: &Host, directory: &'a Path) -> Option<&'a Path> {
     (!is_wide && !is_multiarch && !is_home).then_some(above)
 }
 
+/// `mca_pml_ucx.so`, or `libuct_ib.so.0.0.0`, to which a link of the other form leads.
+fn is_object(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.ends_with(".so") || name.contains(".so.")
+}
+
 impl Parts {
     /// Adds what is there and not yet known; says whether it is a directory that was added.
     fn add(&mut self, files: &DirectoryTree, path: &Path) -> bool {
@@ -138,7 +144,7 @@ impl Parts {
             let path = below(&directory, Path::new(&name));
             match kind {
                 Kind::Directory if depth > 1 => self.take_plugins(files, &path, depth - 1),
-                Kind::File if name.as_bytes().ends_with(b".so") => self.plugins.push(path),
+                Kind::File if is_object(&name) => self.plugins.push(path),
                 _ => {}
             }
         }
