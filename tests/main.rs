@@ -31,6 +31,7 @@ mod images;
 mod layers;
 mod layers_kept;
 mod leftovers;
+mod linkage;
 mod loader_files;
 mod metadata;
 mod mpi;
