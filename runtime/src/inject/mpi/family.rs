@@ -102,7 +102,8 @@ pub fn is_symbol(name: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// A library in words: `MPICH 4.0.2 (libmpich.so.12.2.2)`; only MPICH's say which version they are.
+/// A library in words: `libmpich.so.12.2.2 (MPICH 4.0.2)`; only MPICH's, and some that were made of
+/// it, say of which version they are.
 pub fn describe(loader: &Loader, family: Family, path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).display();
     let version = loader.object(path, |object| {
@@ -110,9 +111,9 @@ pub fn describe(loader: &Loader, family: Family, path: &Path) -> String {
         object.text(&symbols, "MPII_Version_string").ok()?
     });
     match (family, version) {
-        (_, Some(version)) => format!("MPICH {version} ({name})"),
-        (Family::OpenMpi, None) => format!("Open MPI ({name})"),
-        (Family::Mpich, None) => format!("{name} of MPICH's family"),
-        (Family::Standard, None) => format!("{name} of the MPI 5 interface"),
+        (_, Some(version)) => format!("{name} (MPICH {version})"),
+        (Family::OpenMpi, None) => format!("{name} (Open MPI)"),
+        (Family::Mpich, None) => format!("{name} (MPICH's family)"),
+        (Family::Standard, None) => format!("{name} (MPI 5)"),
     }
 }

@@ -338,7 +338,10 @@ impl<'a> Sides<'a> {
     fn check_libc(&self, needed: &[Linked], all: &[Linked], edits: &mut Edits) -> Result<()> {
         let Scene { request, host, image, origin, .. } = *self.scene;
         let libc = Libc::new(&self.outside, &self.inside);
-        let lacks = |linked: &Linked| libc.lack(&linked.found.as_ref()?.path);
+        let lacks = |linked: &Linked| {
+            let found = linked.found.as_ref().filter(|_| !libc::is_part(&linked.name))?;
+            libc.lack(&found.path)
+        };
         let checked = if request.mpi_glibc { all } else { needed };
         let Some(lack) = checked.iter().filter_map(lacks).max_by_key(TooOld::number) else {
             if let Some(lack) = all.iter().filter_map(lacks).max_by_key(TooOld::number) {
