@@ -35,6 +35,7 @@ mod linkage;
 mod loader_files;
 mod metadata;
 mod mpi;
+mod mpi_host;
 mod plans;
 mod plans_gpu;
 mod plans_mpi;
