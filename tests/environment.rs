@@ -51,8 +51,9 @@ fn a_fresh_login_gets_a_small_environment() {
     let image = Image::tiny();
     let seen = environment(image.path(), &[], &[]);
     let names: Vec<_> = seen.keys().map(String::as_str).collect();
-    let expected = ["HOME", "HRUN_RUNNING", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "USER"];
-    assert_eq!(names, expected);
+    let own = ["HOME", "HRUN_IMAGE", "HRUN_RUNNING", "LANG", "LOGNAME", "PATH", "PWD", "SHELL"];
+    assert_eq!(names, [&own[..], &["USER"]].concat());
+    assert_eq!(Path::new(&seen["HRUN_IMAGE"]), image.path());
 }
 
 const DROPPED: [&str; 7] = [
@@ -177,7 +178,7 @@ fn unset_env_takes_globs() {
 fn everything_can_be_unset_but_what_hrun_says_itself() {
     let image = Image::tiny();
     let seen = environment(image.path(), &[], &["--unset-env=*"]);
-    assert_eq!(seen.keys().collect::<Vec<_>>(), ["HRUN_RUNNING", "PWD"]);
+    assert_eq!(seen.keys().collect::<Vec<_>>(), ["HRUN_IMAGE", "HRUN_RUNNING", "PWD"]);
 }
 
 #[test]

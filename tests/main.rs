@@ -18,6 +18,7 @@ mod descriptors;
 mod devices;
 mod doctor;
 mod drivers;
+mod enter;
 mod environment;
 mod errors_options;
 mod exits;

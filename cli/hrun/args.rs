@@ -24,6 +24,8 @@ pub struct Invocation {
     pub option_words: Vec<OsString>,
     /// IMAGE.
     pub image: Option<OsString>,
+    /// `--` stood before IMAGE.
+    pub is_separated: bool,
     /// COMMAND and its arguments.
     pub command: Vec<OsString>,
     /// The options could not be read to their end.
@@ -38,6 +40,7 @@ pub fn read(words: impl Iterator<Item = OsString>) -> Invocation {
         let bytes = word.as_bytes();
         if bytes == b"--" {
             invocation.image = words.next();
+            invocation.is_separated = true;
             break;
         }
         if bytes == b"-" || !bytes.starts_with(b"-") {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use runtime::look::containers;
 use runtime::plan::{Note, Plan};
 use runtime::request::{Format, Request};
 use runtime::{Error, Result};
@@ -35,6 +36,61 @@ pub fn notes(notes: &[Note], request: &Request) {
 pub fn say(text: &str) {
     // Nobody can be told that standard error is closed.
     let _ = io::stderr().write_all(format!("hrun: {text}\n").as_bytes());
+}
+
+/// A container, as `--ps=json` has it.
+#[derive(serde::Serialize)]
+struct Listed<'a> {
+    pid: u32,
+    processes: &'a [u32],
+    ranks: usize,
+    seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<std::borrow::Cow<'a, str>>,
+}
+
+/// Prints the caller's containers on this node.
+///
+/// # Errors
+///
+/// Fails if `/proc` cannot be read, or standard output cannot be written.
+pub fn containers(format: Format) -> Result<u8> {
+    let found = containers::running().map_err(|errno| Error::new("list containers", errno))?;
+    let listed: Vec<Listed> = found
+        .iter()
+        .map(|found| Listed {
+            pid: found.processes.first().copied().unwrap_or_default(),
+            processes: &found.processes,
+            ranks: found.ranks,
+            seconds: found.seconds,
+            step: found.step.as_deref(),
+            image: found.image.as_ref().map(|image| image.to_string_lossy()),
+        })
+        .collect();
+    if format != Format::Text {
+        return print_json(&listed);
+    }
+    let mut text = format!("{:>8} {:>5} {:>11} {:<20} IMAGE\n", "PID", "RANKS", "SINCE", "STEP");
+    for container in &listed {
+        text.push_str(&format!(
+            "{:>8} {:>5} {:>11} {:<20} {}\n",
+            container.pid,
+            container.ranks,
+            elapsed(container.seconds),
+            container.step.unwrap_or("-"),
+            container.image.as_deref().unwrap_or("?")
+        ));
+    }
+    print(&text)
+}
+
+/// A time as ps(1) writes it: `1-02:03:04`.
+fn elapsed(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let clock = format!("{:02}:{:02}:{:02}", rest / 3600, rest % 3600 / 60, rest % 60);
+    if days == 0 { clock } else { format!("{days}-{clock}") }
 }
 
 /// Prints JSON.

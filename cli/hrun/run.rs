@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use runtime::apply;
 use runtime::decide;
 use runtime::hints;
+use runtime::look::containers;
 use runtime::look::facts;
 use runtime::look::host::Host;
 use runtime::look::image::Image;
 use runtime::look::kernel::Kernel;
 use runtime::options::{self, Name, Takes};
+use runtime::origin::Origin;
 use runtime::plan::{FORMAT, Plan};
-use runtime::request::{Given, Request};
+use runtime::request::{Asked, Given, Join, Request};
 use runtime::{Error, Result};
 
 use crate::args::Invocation;
@@ -43,16 +45,23 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     };
     settings.extend(invocation.settings);
     let image = invocation.image.map(PathBuf::from);
-    let request = Request::new(&settings, image.unwrap_or_default(), invocation.command)?;
+    let mut request = Request::new(&settings, image.unwrap_or_default(), invocation.command)?;
     let kernel = Kernel::look(&request.assume_missing);
 
     if let Some(format) = request.doctor {
         return doctor::examine(&request, &host, &kernel, format);
     }
+    if let Some(format) = request.ps {
+        return report::containers(format);
+    }
+    let entered = container(&mut request, invocation.is_separated);
     let image;
-    let plan = match &request.plan {
-        Some(file) => read_plan(&host, file)?,
-        None => {
+    let plan = match (&request.plan, entered) {
+        (Some(file), _) => read_plan(&host, file)?,
+        (None, Some((pid, origin))) => {
+            decide::enter(&request, &host, pid, &origin, containers::inhabitant(pid))?
+        }
+        (None, None) => {
             image = look_at_image(&request, &host).map_err(|error| match detached {
                 Some(hint) => error.hint(hint),
                 None => error,
@@ -65,6 +74,20 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         return report::plan(&plan, format);
     }
     Err(carry_out(&plan))
+}
+
+/// The process whose container is entered as it is: with no IMAGE, or with `--` before the command.
+fn container(request: &mut Request, is_separated: bool) -> Option<(u32, Origin)> {
+    let Asked { value: Join::Process(pid), origin } = request.join.as_ref()? else { return None };
+    let entered = (*pid, origin.clone());
+    if request.image.as_os_str().is_empty() {
+        return Some(entered);
+    }
+    is_separated.then(|| {
+        let first = std::mem::take(&mut request.image);
+        request.command.insert(0, first.into());
+        entered
+    })
 }
 
 /// A word after an option whose value must be attached was perhaps not meant as IMAGE.

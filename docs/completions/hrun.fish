@@ -28,6 +28,7 @@ complete -c hrun -s g -l gid -d 'Shows the user\'s group as group id N inside' -
 complete -c hrun -l dry-run -d 'Prints what would be done, and who asked for it, and does nothing' -r
 complete -c hrun -l plan -d 'Carries out a plan written by --dry-run=json; no IMAGE is given' -r
 complete -c hrun -l doctor -d 'Tries everything hrun needs from this machine and explains what fails' -r
+complete -c hrun -l ps -d 'Lists your containers on this node: process, ranks, since when, step, image' -r
 complete -c hrun -l assume-missing -d 'Does without a kernel feature: overlay, mount-setattr, pivot-root' -r
 complete -c hrun -l home -d 'Shows the home directory at its own path (the default)'
 complete -c hrun -l no-home -d 'Leaves the home directory out'

@@ -81,15 +81,21 @@ pub fn is_rank(host: &Host) -> bool {
     step(host).is_some()
 }
 
+/// The launcher and the step that variables name.
+pub fn named_step<'a>(
+    variable: &dyn Fn(&str) -> Option<&'a OsStr>,
+) -> Option<(&'static str, String)> {
+    STEPS.iter().find_map(|(launcher, variables)| {
+        let values: Option<Vec<&OsStr>> = variables.iter().map(|name| variable(name)).collect();
+        let values: Vec<_> = values?.iter().map(|value| value.to_string_lossy()).collect();
+        Some((*launcher, values.join(".")))
+    })
+}
+
 /// What the step is known by.
 fn step(host: &Host) -> Option<String> {
-    let named = STEPS.iter().find_map(|(launcher, variables)| {
-        let values: Option<Vec<&OsStr>> =
-            variables.iter().map(|name| host.variable(name)).collect();
-        let values: Vec<_> = values?.iter().map(|value| value.to_string_lossy()).collect();
-        Some(format!("{launcher}-{}", values.join(".")))
-    });
-    named.or_else(|| {
+    let named = named_step(&|name| host.variable(name));
+    named.map(|(launcher, name)| format!("{launcher}-{name}")).or_else(|| {
         let socket = host.variable("PMI_FD")?.to_str()?.parse().ok()?;
         let (pid, started) = host.peer(socket)?;
         Some(format!("pmi-{pid}-{started}"))

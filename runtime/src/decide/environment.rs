@@ -11,6 +11,7 @@ use super::tree::Tree;
 use crate::edits::{Edits, SetVariable};
 use crate::envfile::{self, Assignment, Fault, Value};
 use crate::error::{Error, Result};
+use crate::look::containers;
 use crate::look::files::Kind;
 use crate::look::host::Host;
 use crate::look::image::Image;
@@ -105,6 +106,35 @@ pub fn decide(
         environment.apply(edit, origin)?;
     }
     environment.set("HRUN_RUNNING", "1", &Origin::Default);
+    let name = (image.root.clone().into_os_string(), Origin::Default);
+    environment.variables.insert(OsString::from(containers::IMAGE), name);
+    Ok(environment.finish())
+}
+
+/// Decides the environment of a command that joins a container: that of a process in it, as it was
+/// started, and what was asked for.
+///
+/// # Errors
+///
+/// As [`decide`].
+pub fn of_container(
+    request: &Request,
+    host: &Host,
+    image: &Image,
+    tree: &Tree,
+    known: Vec<(OsString, OsString)>,
+    origin: &Origin,
+) -> Result<Vec<Variable>> {
+    let known = known.into_iter().map(|(name, value)| (name, (value, origin.clone())));
+    let mut environment = Environment { host, image, tree, variables: known.collect() };
+    // The terminal is the caller's.
+    if let Some(terminal) = host.variable("TERM") {
+        let terminal = (terminal.to_owned(), Origin::Host);
+        environment.variables.insert(OsString::from("TERM"), terminal);
+    }
+    for Asked { value: edit, origin } in &request.env {
+        environment.apply(edit, origin)?;
+    }
     Ok(environment.finish())
 }
 

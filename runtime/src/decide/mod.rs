@@ -1,6 +1,7 @@
 //! Decides what will be done; pure, apart from asking the host, the kernel and the image.
 
 mod basis;
+mod enter;
 pub mod environment;
 pub mod layout;
 mod mounts;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use self::basis::Basis;
+pub use self::enter::enter;
 use self::place::{Placed, Placer};
 use self::points::Points;
 use self::tree::Tree;

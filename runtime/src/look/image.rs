@@ -64,6 +64,12 @@ impl Image {
         Ok(Image { root, files, config, filesystem: OnceCell::new() })
     }
 
+    /// What a process in a container sees of files, as an image that says nothing of itself.
+    pub fn seen(files: DirectoryTree) -> Self {
+        let root = files.root().to_path_buf();
+        Image { root, files, config: Config::default(), filesystem: OnceCell::new() }
+    }
+
     /// The file system the image is on.
     pub fn filesystem(&self) -> Filesystem {
         *self.filesystem.get_or_init(|| Filesystem::look(&self.root))

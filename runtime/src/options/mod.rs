@@ -52,6 +52,7 @@ pub enum Name {
     DryRun,
     Plan,
     Doctor,
+    Ps,
     AssumeMissing,
     NoConfig,
     Verbose,

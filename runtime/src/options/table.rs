@@ -247,7 +247,9 @@ pub const OPTIONS: &[Row] = &[
         section: Section::Ranks,
         help: "Runs the command in the container of a process of yours",
         manual: "PID is that of the command or of a child of it, as the host counts. Nothing is \
-                 mounted: what the container shows is what its first start has asked for.",
+                 mounted: what the container shows is what its first start has asked for. Without \
+                 IMAGE (hrun --join-pid PID, or with -- before the command) environment and current \
+                 directory are those of the process too, and without a command a shell starts.",
         ..FLAG
     },
     Row {
@@ -427,6 +429,16 @@ pub const OPTIONS: &[Row] = &[
         place: Where::CommandLine,
         section: Section::Diagnosis,
         help: "Tries everything hrun needs from this machine and explains what fails",
+        ..FLAG
+    },
+    Row {
+        name: Name::Ps,
+        long: "ps",
+        takes: Takes::OptionalValue("text|json"),
+        place: Where::CommandLine,
+        section: Section::Diagnosis,
+        help: "Lists your containers on this node: process, ranks, since when, step, image",
+        manual: "The process is the oldest one; --join-pid takes it.",
         ..FLAG
     },
     Row {

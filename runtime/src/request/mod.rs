@@ -226,6 +226,8 @@ pub struct Request {
     pub plan: Option<PathBuf>,
     /// Examine the machine.
     pub doctor: Option<Format>,
+    /// List what runs.
+    pub ps: Option<Format>,
     /// Kernel features to do without.
     pub assume_missing: Vec<Feature>,
     /// Say more.
@@ -293,12 +295,9 @@ impl Merge {
                 let size = setting.given.size().map_err(refuse)?;
                 request.private_tmp = on.then(|| asked(size, &origin));
             }
-            Name::Write => self.set_write(Write::Image, on, &origin)?,
-            Name::WriteFake => {
-                let size = setting.given.size().map_err(refuse)?;
-                self.set_write(Write::Fake(size), on, &origin)?;
+            Name::Write | Name::WriteFake | Name::Overlay => {
+                self.set_write(write(setting).map_err(refuse)?, on, &origin)?;
             }
-            Name::Overlay => self.set_write(Write::Layer(PathBuf::from(value)), on, &origin)?,
             Name::Nv => request.nvidia = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Rocm => request.amd = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Intel => request.intel = wanted(&setting.given, &origin).map_err(refuse)?,
@@ -312,14 +311,9 @@ impl Merge {
                 request.join = join(setting, &origin).map_err(refuse)?;
             }
             Name::JoinCt => drop(parse::id(value).map_err(refuse)?),
-            Name::Mpi => {
-                let mpi = parse::mpi(value).map_err(refuse)?;
-                request.mpi = on.then(|| asked(mpi, &origin));
+            Name::Mpi | Name::MpiRoot | Name::MpiGlibc => {
+                set_mpi(request, setting, &origin).map_err(refuse)?;
             }
-            Name::MpiRoot => {
-                request.mpi_root = Some(asked(parse::absolute(value).map_err(refuse)?, &origin));
-            }
-            Name::MpiGlibc => request.mpi_glibc = parse::is_host(value).map_err(refuse)?,
             Name::DriverRoot => {
                 request.driver_root = Some(parse::absolute(value).map_err(refuse)?);
             }
@@ -339,6 +333,7 @@ impl Merge {
             Name::Root => request.root = flag(),
             Name::DryRun => request.dry_run = Some(setting.given.format(true).map_err(refuse)?),
             Name::Doctor => request.doctor = Some(setting.given.format(false).map_err(refuse)?),
+            Name::Ps => request.ps = Some(setting.given.format(false).map_err(refuse)?),
             Name::Plan => request.plan = Some(PathBuf::from(value)),
             Name::AssumeMissing => {
                 request.assume_missing = parse::features(value).map_err(refuse)?
@@ -416,6 +411,32 @@ fn join(setting: &Setting, origin: &Origin) -> std::result::Result<Option<Asked<
         _ => Join::Parent,
     };
     Ok((setting.given != Given::Off).then(|| asked(join, origin)))
+}
+
+fn write(setting: &Setting) -> std::result::Result<Write, String> {
+    Ok(match setting.name {
+        Name::WriteFake => Write::Fake(setting.given.size()?),
+        Name::Overlay => Write::Layer(PathBuf::from(setting.given.value())),
+        _ => Write::Image,
+    })
+}
+
+/// Whose MPI is used, and which of the host's.
+fn set_mpi(
+    request: &mut Request,
+    setting: &Setting,
+    origin: &Origin,
+) -> std::result::Result<(), String> {
+    let value = setting.given.value();
+    match setting.name {
+        Name::MpiRoot => request.mpi_root = Some(asked(parse::absolute(value)?, origin)),
+        Name::MpiGlibc => request.mpi_glibc = parse::is_host(value)?,
+        _ => {
+            let mpi = parse::mpi(value)?;
+            request.mpi = (setting.given != Given::Off).then(|| asked(mpi, origin));
+        }
+    }
+    Ok(())
 }
 
 fn wanted(given: &Given, origin: &Origin) -> std::result::Result<Option<Asked<Wanted>>, String> {

@@ -1,0 +1,68 @@
+//! A command in a container that runs already.
+
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use super::tree::Tree;
+use super::{environment, execute, no_start_directory, set};
+use crate::error::{Error, Result};
+use crate::ids;
+use crate::look::containers::{Inhabitant, Unfollowed};
+use crate::look::files::Kind;
+use crate::look::host::Host;
+use crate::look::image::Image;
+use crate::origin::Origin;
+use crate::plan::{Action, FORMAT, Plan};
+use crate::request::Request;
+use crate::text::Text;
+
+/// Decides how a process is followed into its container: nothing is mounted, and environment and
+/// current directory are those of the process.
+///
+/// # Errors
+///
+/// Fails if the process is in no container of the caller's, or what was asked for is not there.
+pub fn enter(
+    request: &Request,
+    host: &Host,
+    pid: u32,
+    origin: &Origin,
+    followed: std::result::Result<Inhabitant, Unfollowed>,
+) -> Result<Plan> {
+    let join = Action::Join { pid };
+    let fail = |cause: crate::error::Cause| Error::new(join.describe(), cause).asked_by(origin);
+    let Inhabitant { files, environment: known, directory } =
+        followed.map_err(|unfollowed| match unfollowed {
+            Unfollowed::Closed(errno @ Errno::ESRCH) => {
+                fail(errno.into()).hint("no such process on this node; hrun --ps lists yours")
+            }
+            Unfollowed::Closed(errno) => {
+                fail(errno.into()).hint("it is not yours, or has more rights than you")
+            }
+            Unfollowed::Outside => {
+                fail("it runs in no container".into()).hint("hrun --ps lists those that do")
+            }
+        })?;
+    let image = Image::seen(files);
+    let tree = Tree::new(host, &image);
+    let mut environment = environment::of_container(request, host, &image, &tree, known, origin)?;
+    let (directory, by): (PathBuf, &Origin) = match &request.directory {
+        Some(asked) => (asked.value.clone(), &asked.origin),
+        None => (directory, origin),
+    };
+    let found = tree.find(&directory);
+    if request.directory.is_some() && !matches!(found, Some((_, Kind::Directory))) {
+        return Err(no_start_directory(&directory, found.is_some(), by));
+    }
+    set(&mut environment, "PWD", directory.as_os_str(), by);
+    let capabilities = ids::capabilities(request, host);
+    let restricts = request.root.as_ref().unwrap_or(&Origin::Default);
+    let steps = vec![
+        join.asked_by(origin),
+        Action::ChangeDirectory { path: directory.into() }.asked_by(by),
+        Action::Restrict { capabilities }.asked_by(restricts),
+        execute(request, &image, &tree, environment),
+    ];
+    Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes: Vec::new() })
+}
