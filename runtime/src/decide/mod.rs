@@ -3,6 +3,7 @@
 mod basis;
 pub mod environment;
 pub mod layout;
+mod limits;
 mod mounts;
 mod place;
 mod points;
@@ -41,7 +42,10 @@ use crate::text::Text;
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
     ranks::check(request, host)?;
     let mut edits = inject::find_all(request, host, image)?;
+    let limits = limits::decide(request, host, image)?;
+    edits.variables.extend(limits.variable);
     let mut notes = image_notes(image);
+    notes.extend(limits.notes);
     notes.extend(mem::take(&mut edits.notes));
 
     let mounts = mem::take(&mut edits.mounts);
@@ -67,6 +71,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     if let Some((file, origin)) = ranks::file(request, host) {
         steps = ranks::meet(steps, file, &origin);
     }
+    steps.splice(0..0, limits.steps);
     let execute = execute(request, image, &tree, environment);
     notes.extend(wire::note(basis, &tree, &directory, &execute.action));
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));

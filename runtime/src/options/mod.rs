@@ -4,6 +4,7 @@
 //! A new option is a row here and an arm where [`crate::request::Request::new`] merges settings. The table says
 //! nothing about meaning beyond its help text, and reading it does no I/O.
 
+mod limits;
 mod table;
 
 pub use self::table::OPTIONS;
@@ -35,6 +36,13 @@ pub enum Name {
     JoinTag,
     JoinPid,
     JoinCt,
+    Cpus,
+    Cpuset,
+    Memory,
+    PidsLimit,
+    Limits,
+    LimitsPerRank,
+    CgroupParent,
     SetEnv,
     SetEnv0,
     UnsetEnv,
@@ -93,6 +101,7 @@ pub enum Section {
     Files,
     Devices,
     Ranks,
+    Limits,
     Environment,
     Identity,
     Diagnosis,
@@ -106,6 +115,7 @@ impl Section {
             Section::Files => "File system",
             Section::Devices => "Devices",
             Section::Ranks => "Ranks of a job step",
+            Section::Limits => "Limits",
             Section::Environment => "Environment variables",
             Section::Identity => "Identity",
             Section::Diagnosis => "Diagnosis",

@@ -3,6 +3,7 @@
 //! Building a [`Request`] validates values and does no I/O: paths are taken as written, and
 //! environment files are named, not read.
 
+pub mod limits;
 mod parse;
 
 use std::ffi::{OsStr, OsString};
@@ -201,6 +202,8 @@ pub struct Request {
     pub gid: Option<Asked<u32>>,
     /// Root inside, with capabilities.
     pub root: Option<Origin>,
+    /// How much of the machine the command may use.
+    pub limits: limits::Limits,
     /// Only print the plan.
     pub dry_run: Option<Format>,
     /// A plan to carry out.
@@ -310,6 +313,15 @@ impl Merge {
             Name::Uid => request.uid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
             Name::Gid => request.gid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
             Name::Root => request.root = flag(),
+            Name::Cpus
+            | Name::Cpuset
+            | Name::Memory
+            | Name::PidsLimit
+            | Name::Limits
+            | Name::LimitsPerRank
+            | Name::CgroupParent => {
+                request.limits.add(setting.name, &setting.given, &origin).map_err(refuse)?;
+            }
             Name::DryRun => request.dry_run = Some(setting.given.format(true).map_err(refuse)?),
             Name::Doctor => request.doctor = Some(setting.given.format(false).map_err(refuse)?),
             Name::Plan => request.plan = Some(PathBuf::from(value)),

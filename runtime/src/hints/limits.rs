@@ -1,0 +1,52 @@
+//! The rows about limits.
+
+use nix::errno::Errno;
+
+use super::{ALWAYS, Hint, Operation};
+
+pub(super) const HINTS: &[Hint] = &[
+    Hint {
+        operations: &[Operation::Limit],
+        errnos: &[Errno::EACCES, Errno::EPERM],
+        when: ALWAYS,
+        text: |_| {
+            "to make a group there takes more rights than its directory shows; the administrator has \
+             to hand it over whole (docs/limits.md)"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Limit],
+        errnos: &[Errno::EINVAL, Errno::ERANGE, Errno::ENOSPC],
+        when: ALWAYS,
+        text: |_| {
+            "a group around it allows less, or the kernel does not take such a value; ask for another"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Limit],
+        errnos: &[Errno::EBUSY],
+        when: ALWAYS,
+        text: |_| {
+            "processes of the group use more than that already, or the group around it has \
+             processes of its own"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Limit],
+        errnos: &[Errno::EAGAIN, Errno::ENOMEM],
+        when: ALWAYS,
+        text: |_| "a limit around it leaves no room for another process or group".to_owned(),
+    },
+    Hint {
+        operations: &[Operation::Affinity],
+        errnos: &[Errno::EINVAL],
+        when: ALWAYS,
+        text: |_| {
+            "this job has other CPUs now: grep Cpus_allowed_list /proc/self/status says which"
+                .to_owned()
+        },
+    },
+];
