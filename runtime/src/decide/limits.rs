@@ -134,7 +134,7 @@ fn choose(limits: &Limits, facts: &Facts, is_quiet: bool) -> Result<Decided> {
         let cpus = allowed.to_string();
         steps.push(Action::Affinity { cpus }.asked_by(origin.unwrap_or(&Origin::Default)));
     }
-    notes.extend(ways.note(limits, &rest, &allowed, facts));
+    notes.extend(ways.note(&rest, &allowed, facts));
     Ok(Decided { steps, variable: threads(limits, &rest, &allowed), notes })
 }
 

@@ -171,10 +171,16 @@ impl<'a> Mount<'a> {
         // Who moves in version 2 has to be allowed to on both sides (cgroups(7), "Delegation").
         let common = path.ancestors().find(|above| own.starts_with(above)).unwrap_or(path);
         let may_move = !self.is_v2 || may_write(&common.join("cgroup.procs"));
-        let enabled = match self.is_v2 {
+        let memory_nodes = read_in(host, path, "cpuset.effective_mems").unwrap_or_default();
+        let mut enabled = match self.is_v2 {
             true => known(words(read_in(host, path, "cgroup.subtree_control"))),
             false => controllers.to_vec(),
         };
+        // In version 1, a group that was not told what it has, has nothing.
+        let has_cpus = read_in(host, path, "cpuset.effective_cpus").is_some_and(|c| !c.is_empty());
+        enabled.retain(|name| {
+            self.is_v2 || name != "cpuset" || (has_cpus && !memory_nodes.is_empty())
+        });
         let may_enable = self.is_v2 && may_write(&path.join("cgroup.subtree_control"));
         let available = match may_enable {
             true => known(words(read_in(host, path, "cgroup.controllers"))),
@@ -192,7 +198,7 @@ impl<'a> Mount<'a> {
             is_managed: name.contains("/slurm") || name.contains("/user@"),
             enabled,
             available,
-            memory_nodes: read_in(host, path, "cpuset.effective_mems").unwrap_or_default(),
+            memory_nodes,
             path: path.to_path_buf(),
         })
     }

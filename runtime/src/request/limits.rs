@@ -26,11 +26,6 @@ impl Cpus {
     pub fn rounded(self) -> usize {
         usize::try_from((self.0 + PERIOD / 2) / PERIOD).unwrap_or(usize::MAX).max(1)
     }
-
-    /// Whether it is a number of whole CPUs.
-    pub fn is_whole(self) -> bool {
-        self.0.is_multiple_of(PERIOD)
-    }
 }
 
 impl fmt::Display for Cpus {

@@ -85,7 +85,6 @@ impl Way {
     /// Says in one line what was done, and what was not possible.
     pub(super) fn note(
         &self,
-        limits: &Limits,
         missing: &[Missing],
         allowed: &CpuList,
         facts: &Facts,
@@ -109,9 +108,8 @@ impl Way {
         }
         // One of many ranks is enough to say it.
         let is_warning = !missing.is_empty() && facts.local_rank.unwrap_or(0) == 0;
-        let is_whole = limits.cpus.as_ref().is_none_or(|asked| asked.value.is_whole());
-        // Who asked for CPUs and got them does not have to be warned.
-        let is_exact = others.is_empty() && is_whole;
+        // Who asked for CPUs by number and has those does not have to be warned.
+        let is_exact = missing.iter().all(|missing| missing.controller == "cpuset");
         Some(if is_warning && !is_exact { Note::warning(text) } else { Note::info(text) })
     }
 }
@@ -150,7 +148,7 @@ fn wishes(limits: &Limits, of_job: &CpuList) -> Vec<Wish> {
         let percent = quota as f64 * 100.0 / PERIOD as f64;
         wishes.push(Wish {
             controller: "cpu",
-            text: format!("{} CPUs", asked.value),
+            text: format!("{} CPU{}", asked.value, if quota == PERIOD { "" } else { "s" }),
             origin: asked.origin.clone(),
             v1: v1.map(|(file, value)| set(file, value)).into(),
             v2: vec![set("cpu.max", format!("{quota} {PERIOD}"))],
