@@ -20,6 +20,9 @@ fn declared_lacks_are_true() {
             "readelf" => std::process::Command::new("readelf").arg("--version").output().is_ok(),
             "ldconfig" => std::path::Path::new("/sbin/ldconfig").exists(),
             "devices-cgroup" => std::path::Path::new(machine::DEVICES_CGROUP).is_dir(),
+            "qemu" => {
+                std::process::Command::new("qemu-system-x86_64").arg("-version").output().is_ok()
+            }
             "limit-cgroups" => groups::are_here(),
             "core-files" => machine::writes_core_files(),
             other => panic!("HRUN_TEST_LACKS names {other}, which no test asks for"),

@@ -30,14 +30,14 @@ pub struct Made {
 ///
 /// # Errors
 ///
-/// The errno of fork(2).
+/// The errno of making a process.
 pub type Watch = fn(&Made) -> Result<(), Errno>;
 
 /// Makes control groups and moves into them.
 ///
 /// # Errors
 ///
-/// The errno of mkdir(2), fork(2) or of writing to a group's files.
+/// The errno of mkdir(2), of making a process or of writing to a group's files.
 pub(super) fn enter(
     shared: Option<&str>,
     places: &[Place],

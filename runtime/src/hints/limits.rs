@@ -10,8 +10,8 @@ pub(super) const HINTS: &[Hint] = &[
         errnos: &[Errno::EACCES, Errno::EPERM],
         when: ALWAYS,
         text: |_| {
-            "to make a group there takes more rights than its directory shows; the administrator has \
-             to hand it over whole (docs/limits.md)"
+            "the administrator has to hand the group over whole, and no process of another user may be \
+             in groups below it (docs/limits.md)"
                 .to_owned()
         },
     },

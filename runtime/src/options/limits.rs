@@ -3,8 +3,21 @@
 use super::table::FLAG;
 use super::{Name, Row, Section, Takes};
 
+/// Identifies a row about limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "each is documented by its row's help text")]
+pub enum Limit {
+    Cpus,
+    Cpuset,
+    Memory,
+    Pids,
+    Mode,
+    PerRank,
+    Parent,
+}
+
 pub(super) const CPUS: Row = Row {
-    name: Name::Cpus,
+    name: Name::Limit(Limit::Cpus),
     long: "cpus",
     takes: Takes::Value("N"),
     section: Section::Limits,
@@ -16,7 +29,7 @@ pub(super) const CPUS: Row = Row {
 };
 
 pub(super) const CPUSET: Row = Row {
-    name: Name::Cpuset,
+    name: Name::Limit(Limit::Cpuset),
     long: "cpuset",
     aliases: &["cpuset-cpus"],
     takes: Takes::Value("LIST"),
@@ -27,7 +40,7 @@ pub(super) const CPUSET: Row = Row {
 };
 
 pub(super) const MEMORY: Row = Row {
-    name: Name::Memory,
+    name: Name::Limit(Limit::Memory),
     long: "memory",
     takes: Takes::Value("SIZE"),
     section: Section::Limits,
@@ -36,7 +49,7 @@ pub(super) const MEMORY: Row = Row {
 };
 
 pub(super) const PIDS: Row = Row {
-    name: Name::PidsLimit,
+    name: Name::Limit(Limit::Pids),
     long: "pids-limit",
     takes: Takes::Value("N"),
     section: Section::Limits,
@@ -45,7 +58,7 @@ pub(super) const PIDS: Row = Row {
 };
 
 pub(super) const LIMITS: Row = Row {
-    name: Name::Limits,
+    name: Name::Limit(Limit::Mode),
     long: "limits",
     takes: Takes::Value("require|best-effort"),
     section: Section::Limits,
@@ -54,7 +67,7 @@ pub(super) const LIMITS: Row = Row {
 };
 
 pub(super) const PER_RANK: Row = Row {
-    name: Name::LimitsPerRank,
+    name: Name::Limit(Limit::PerRank),
     long: "limits-per-rank",
     section: Section::Limits,
     help: "Gives every rank of a step limits of its own, instead of sharing them",
@@ -62,7 +75,7 @@ pub(super) const PER_RANK: Row = Row {
 };
 
 pub(super) const PARENT: Row = Row {
-    name: Name::CgroupParent,
+    name: Name::Limit(Limit::Parent),
     long: "cgroup-parent",
     takes: Takes::Value("GROUP"),
     section: Section::Limits,

@@ -7,6 +7,7 @@
 mod limits;
 mod table;
 
+pub use self::limits::Limit;
 pub use self::table::OPTIONS;
 
 /// Identifies a row; [`crate::request`] matches on it.
@@ -36,13 +37,7 @@ pub enum Name {
     JoinTag,
     JoinPid,
     JoinCt,
-    Cpus,
-    Cpuset,
-    Memory,
-    PidsLimit,
-    Limits,
-    LimitsPerRank,
-    CgroupParent,
+    Limit(Limit),
     SetEnv,
     SetEnv0,
     UnsetEnv,

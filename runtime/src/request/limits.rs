@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::{Asked, Given, asked};
 use crate::cpus::CpuList;
-use crate::options::Name;
+use crate::options::Limit;
 use crate::origin::Origin;
 
 /// The period, in microseconds, over which the kernel counts what of its quota a group has used.
@@ -63,22 +63,27 @@ impl Limits {
         self.cpus.is_some() || self.cpuset.is_some() || self.memory.is_some() || self.pids.is_some()
     }
 
-    /// Adds a setting, which is one of the rows about limits.
+    /// Adds a setting.
     ///
     /// # Errors
     ///
     /// What is wrong with its value.
-    pub(super) fn add(&mut self, name: Name, given: &Given, origin: &Origin) -> Result<(), String> {
+    pub(super) fn add(
+        &mut self,
+        name: Limit,
+        given: &Given,
+        origin: &Origin,
+    ) -> Result<(), String> {
         let value = given.value();
         let on = || (*given != Given::Off).then(|| origin.clone());
         match name {
-            Name::Cpus => self.cpus = limit(value, cpus, origin)?,
-            Name::Cpuset => self.cpuset = limit(value, cpuset, origin)?,
-            Name::Memory => self.memory = limit(value, memory, origin)?,
-            Name::PidsLimit => self.pids = limit(value, count, origin)?,
-            Name::LimitsPerRank => self.per_rank = on(),
-            Name::CgroupParent => self.parent = Some(asked(PathBuf::from(value), origin)),
-            _ => {
+            Limit::Cpus => self.cpus = limit(value, cpus, origin)?,
+            Limit::Cpuset => self.cpuset = limit(value, cpuset, origin)?,
+            Limit::Memory => self.memory = limit(value, memory, origin)?,
+            Limit::Pids => self.pids = limit(value, count, origin)?,
+            Limit::PerRank => self.per_rank = on(),
+            Limit::Parent => self.parent = Some(asked(PathBuf::from(value), origin)),
+            Limit::Mode => {
                 self.require = match value.to_str() {
                     Some("require") => on(),
                     Some("best-effort") => None,

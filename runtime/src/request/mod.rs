@@ -313,14 +313,8 @@ impl Merge {
             Name::Uid => request.uid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
             Name::Gid => request.gid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
             Name::Root => request.root = flag(),
-            Name::Cpus
-            | Name::Cpuset
-            | Name::Memory
-            | Name::PidsLimit
-            | Name::Limits
-            | Name::LimitsPerRank
-            | Name::CgroupParent => {
-                request.limits.add(setting.name, &setting.given, &origin).map_err(refuse)?;
+            Name::Limit(limit) => {
+                request.limits.add(limit, &setting.given, &origin).map_err(refuse)?
             }
             Name::DryRun => request.dry_run = Some(setting.given.format(true).map_err(refuse)?),
             Name::Doctor => request.doctor = Some(setting.given.format(false).map_err(refuse)?),
@@ -408,7 +402,7 @@ fn wanted(given: &Given, origin: &Origin) -> std::result::Result<Option<Asked<Wa
     Ok((*given != Given::Off).then(|| asked(wanted, origin)))
 }
 
-fn asked<T>(value: T, origin: &Origin) -> Asked<T> {
+pub(crate) fn asked<T>(value: T, origin: &Origin) -> Asked<T> {
     Asked { value, origin: origin.clone() }
 }
 

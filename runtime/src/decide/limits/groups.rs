@@ -242,13 +242,16 @@ fn obstacle(controller: &str, facts: &Facts) -> String {
         return format!("this machine has no control groups with the controller {controller}");
     };
     let open: Vec<&Group> = tree.groups.iter().filter(|group| group.is_open).collect();
-    let Some(group) = open.first() else {
+    let Some(group) = open.last() else {
         return "no control group here is yours to make others in".to_owned();
     };
     let path = group.path.display();
     match group {
         Group { is_occupied: true, .. } => {
             format!("control group {path} is yours, and has processes in it")
+        }
+        Group { is_above_limits: true, .. } => {
+            format!("control group {path} is yours, and outside of limits this process has")
         }
         _ if !has(&group.available, controller) => {
             format!("control group {path} is yours, and lacks the controller {controller}")
