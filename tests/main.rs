@@ -34,6 +34,7 @@ mod layers_kept;
 mod leftovers;
 mod limits;
 mod limits_end;
+mod limits_plans;
 mod limits_ranks;
 mod loader_files;
 mod metadata;

@@ -18,7 +18,6 @@ enum Operation {
     Join,
     Limit,
     Affinity,
-    Scope,
     Unshare,
     Mount,
     Overlay,
@@ -419,8 +418,8 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Join { .. } => Operation::Join,
         Action::Limit { .. } => Operation::Limit,
         Action::Affinity { .. } => Operation::Affinity,
-        Action::Scope { .. } => Operation::Scope,
         Action::Link { .. }
+        | Action::Scope { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }
         | Action::Restrict { .. } => return None,

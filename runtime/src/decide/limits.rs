@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use crate::cpus::CpuList;
 use crate::edits::SetVariable;
 use crate::error::{Error, Result};
+use crate::inject::survey::Finding;
 use crate::look::cgroup::{self, Hierarchy, UserManager};
 use crate::look::cpus::{self, Topology};
 use crate::look::host::Host;
@@ -70,6 +71,30 @@ pub fn decide(request: &Request, host: &Host, image: &Image) -> Result<Decided> 
         || image.config.environment.iter().any(|set| set.name == "OMP_NUM_THREADS");
     decided.variable = decided.variable.filter(|_| !is_set);
     Ok(decided)
+}
+
+/// Finds out which limits can be had here, for the examination of a machine.
+pub fn survey(request: &Request, host: &Host) -> Finding {
+    const SUBJECT: &str = "limits";
+    let facts = look(request, host);
+    let by_group = groups::held(&facts);
+    let manager = facts.manager.as_ref().map_or(&[][..], |manager| &manager.controllers);
+    let is_held = |name: &str| by_group.contains(&name) || manager.iter().any(|has| has == name);
+    let missing = cgroup::CONTROLLERS.into_iter().find(|name| !is_held(name));
+    let mut ways = Vec::new();
+    if !by_group.is_empty() {
+        ways.push(format!("{} by control groups", by_group.join(", ")));
+    }
+    if !manager.is_empty() {
+        ways.push(format!("{} by your systemd", manager.join(", ")));
+    }
+    let Some(missing) = missing else { return Finding::fine(SUBJECT, ways.join("; ")) };
+    if ways.is_empty() {
+        ways.push("CPUs by affinity alone".to_owned());
+    }
+    let why = format!("not {missing}: {} (docs/limits.md)", groups::obstacle(missing, &facts));
+    // Few machines have all of them, and few runs need them.
+    Finding { details: vec![why], ..Finding::fine(SUBJECT, ways.join("; ")) }
 }
 
 fn look(request: &Request, host: &Host) -> Facts {

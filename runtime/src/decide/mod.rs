@@ -3,7 +3,7 @@
 mod basis;
 pub mod environment;
 pub mod layout;
-mod limits;
+pub mod limits;
 mod mounts;
 mod place;
 mod points;

@@ -50,3 +50,32 @@ pub(super) const HINTS: &[Hint] = &[
         },
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hints::{hint, operation};
+    use crate::plan::{Action, Place};
+
+    #[test]
+    fn every_row_can_speak_and_names_a_remedy() {
+        let place = Place { parent: "/g".into(), enable: Vec::new(), settings: Vec::new() };
+        let limit = Action::Limit { shared: None, places: vec![place], says: None };
+        let affinity = Action::Affinity { cpus: "9".to_owned() };
+        let remedies = [
+            "hand the group over whole",
+            "ask for another",
+            "use more than that",
+            "no room",
+            "Cpus_allowed_list",
+        ];
+        assert_eq!(HINTS.len(), remedies.len());
+        for (row, remedy) in HINTS.iter().zip(remedies) {
+            let action = if row.operations == [Operation::Limit] { &limit } else { &affinity };
+            for errno in row.errnos {
+                let text = hint(operation(action).unwrap(), *errno, &Default::default());
+                assert!(text.as_ref().is_some_and(|text| text.contains(remedy)), "{text:?}");
+            }
+        }
+    }
+}

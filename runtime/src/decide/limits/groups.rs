@@ -3,7 +3,7 @@
 use super::Facts;
 use crate::cpus::CpuList;
 use crate::error::Error;
-use crate::look::cgroup::{Group, Hierarchy};
+use crate::look::cgroup::{CONTROLLERS, Group, Hierarchy};
 use crate::origin::Origin;
 use crate::plan::{Action, Note, Place, Setting, Step};
 use crate::request::limits::{Limits, PERIOD};
@@ -103,8 +103,8 @@ impl Way {
             said.push(format!("not in force: {}", texts(&others)));
         }
         let mut text = format!("limits: {}", said.join("; "));
-        if !missing.is_empty() {
-            text += &format!(" ({})", obstacle(missing[0].controller, facts));
+        if let Some(worst) = others.first().or(cpus.first()) {
+            text += &format!(" ({})", obstacle(worst.controller, facts));
         }
         // One of many ranks is enough to say it.
         let is_warning = !missing.is_empty() && facts.local_rank.unwrap_or(0) == 0;
@@ -206,6 +206,15 @@ fn best<'a>(hierarchy: &'a Hierarchy, wishes: &[&Wish]) -> Option<&'a Group> {
     usable.rev().max_by_key(|group| held(group))
 }
 
+/// The controllers for which a group can be made.
+pub(super) fn held(facts: &Facts) -> Vec<&'static str> {
+    let holds = |name: &&str| {
+        let groups = facts.hierarchies.iter().flat_map(|hierarchy| &hierarchy.groups);
+        groups.filter(|group| is_usable(group)).any(|group| has(&group.available, name))
+    };
+    CONTROLLERS.into_iter().filter(holds).collect()
+}
+
 /// Whether a group with limits can be made in it without harm to others.
 fn is_usable(group: &Group) -> bool {
     let is_ours = group.is_named || !(group.is_managed || group.is_above_limits);
@@ -236,7 +245,7 @@ fn place(
 }
 
 /// Why there is no control group for a limit.
-fn obstacle(controller: &str, facts: &Facts) -> String {
+pub(super) fn obstacle(controller: &str, facts: &Facts) -> String {
     let mut trees = facts.hierarchies.iter();
     let Some(tree) = trees.find(|tree| has(&tree.controllers, controller)) else {
         return format!("this machine has no control groups with the controller {controller}");
