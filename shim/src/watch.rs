@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn start(made: &Made) -> Result<(), Errno> {
     // Opened here, where the number cannot be another's.
     let command = Process::open(std::process::id())?;
-    process::apart(|| watch(made, &command))
+    process::in_background(|| watch(made, &command))
 }
 
 fn watch(made: &Made, command: &Process) {

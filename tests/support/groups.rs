@@ -5,6 +5,11 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::live::until;
 use super::session::tester;
@@ -78,8 +83,20 @@ impl Delegated {
 
 impl Drop for Delegated {
     fn drop(&mut self) {
-        for group in self.made() {
-            let _ = fs::remove_dir(group);
+        // A test that fails leaves processes in them.
+        for _ in 0..100 {
+            let made = self.made();
+            for group in &made {
+                let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+                for pid in members.lines().filter_map(|line| line.parse().ok()) {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                let _ = fs::remove_dir(group);
+            }
+            if made.is_empty() {
+                break;
+            }
+            sleep(Duration::from_millis(10));
         }
         for controller in CONTROLLERS {
             let _ = fs::remove_dir(self.of(controller));

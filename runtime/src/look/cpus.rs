@@ -26,16 +26,17 @@ pub fn allowed(host: &Host) -> Option<CpuList> {
 /// The CPUs that a process of this job may choose from: those of its group, or all.
 pub fn of_job(host: &Host) -> Option<CpuList> {
     let own = read(host, "/proc/self/cgroup").unwrap_or_default();
-    let groups = own.lines().filter_map(|line| {
+    let groups = own.lines().flat_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next()?, fields.next()?);
-        match controllers {
-            "" => Some(format!("/sys/fs/cgroup{path}/cpuset.cpus.effective")),
-            _ if controllers.split(',').any(|name| name == "cpuset") => {
-                Some(format!("/sys/fs/cgroup/cpuset{path}/cpuset.effective_cpus"))
-            }
-            _ => None,
-        }
+        let (controllers, path) = (fields.next().unwrap_or(line), fields.next().unwrap_or("/"));
+        let (tree, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "cpuset.cpus.effective"),
+            _ => ("/sys/fs/cgroup/cpuset", "cpuset.effective_cpus"),
+        };
+        let is_about_cpus = ["", "cpuset"].contains(&controllers);
+        // A group without the controller has what the group around it has.
+        let groups = Path::new(path).ancestors().take_while(move |_| is_about_cpus);
+        groups.map(move |group| format!("{tree}{}/{file}", group.display()))
     });
     let mut lists = groups.filter_map(|file| list(host, &file));
     lists.next().or_else(|| list(host, "/sys/devices/system/cpu/online"))

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Asked, Given, asked};
+use super::{Asked, Given, Setting, asked};
 use crate::cpus::CpuList;
 use crate::options::Limit;
 use crate::origin::Origin;
@@ -71,11 +71,11 @@ impl Limits {
     pub(super) fn add(
         &mut self,
         name: Limit,
-        given: &Given,
+        setting: &Setting,
         origin: &Origin,
     ) -> Result<(), String> {
-        let value = given.value();
-        let on = || (*given != Given::Off).then(|| origin.clone());
+        let value = setting.given.value();
+        let on = || (setting.given != Given::Off).then(|| origin.clone());
         match name {
             Limit::Cpus => self.cpus = limit(value, cpus, origin)?,
             Limit::Cpuset => self.cpuset = limit(value, cpuset, origin)?,

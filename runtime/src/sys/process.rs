@@ -165,7 +165,7 @@ pub fn in_child(body: impl FnOnce() -> u64) -> Result<u64, Errno> {
 /// # Errors
 ///
 /// The errno of fork(2); `EINVAL` if this process has more than one thread.
-pub fn apart(body: impl FnOnce()) -> Result<(), Errno> {
+pub fn in_background(body: impl FnOnce()) -> Result<(), Errno> {
     if count_threads() != 1 {
         return Err(Errno::EINVAL);
     }
