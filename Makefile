@@ -13,7 +13,7 @@ HRUN_LINK_ORDER := $(shell find "$$(rustc --print sysroot)/lib/rustlib/$(TRIPLE)
 export HRUN_LINK_ORDER
 endif
 
-.PHONY: all build demo test test-full lint fuzz order bench install images drivers programs packages
+.PHONY: all build demo test test-full test-kernels lint fuzz order bench install images drivers programs packages
 
 all: build
 
@@ -24,6 +24,7 @@ build:
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
     binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev \
     slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb
+KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 
 packages:
@@ -69,8 +70,14 @@ fuzz:
 	@mkdir -p $(TARGET)
 	@fuzz/run.sh $(TARGET) $(SECONDS) $(TARGETS)
 
+# In virtual machines with kernels of Debian's.
+test-kernels: programs
+	@tests/packages.sh $(KERNEL_PACKAGES)
+	tests/session.sh $(TARGET) cargo test --test hrun -- --ignored kernels
+
 # With what waits for clocks, takes minutes or wants large images.
 test-full: test fuzz
+	@tests/packages.sh $(KERNEL_PACKAGES)
 	@tests/images.sh $(TARGET) torch
 	tests/session.sh $(TARGET) cargo test --workspace -- --ignored
 

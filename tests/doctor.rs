@@ -16,7 +16,7 @@ use super::support::run::{outcome, shell};
 use super::support::scratch::chmod;
 use super::support::{Image, Outcome, Scratch, WAYS, command, hrun, lacks, program, tester};
 
-const CHECKS: [&str; 17] = [
+const CHECKS: [&str; 18] = [
     "you",
     "home directory",
     "temporary directory",
@@ -33,6 +33,7 @@ const CHECKS: [&str; 17] = [
     "mount_setattr",
     "overlay",
     "overlay with a layer",
+    "limits",
     "NVIDIA driver",
 ];
 

@@ -19,8 +19,8 @@ use runtime::request::{Given, Request, Setting};
 use super::support::tree::FakeTree;
 
 /// A machine, an image and a request, changed by each test where it matters.
-struct Case {
-    host: Host,
+pub(super) struct Case {
+    pub(super) host: Host,
     kernel: Kernel,
     image: FakeTree,
     filesystem: Option<Filesystem>,
@@ -31,7 +31,7 @@ struct Case {
 
 impl Case {
     /// Alice on a machine, in her home directory, running `true`.
-    fn new(host: &str, image: &str) -> Self {
+    pub(super) fn new(host: &str, image: &str) -> Self {
         let tree = FakeTree::new(host);
         let mut fake = Host::fake(tree.path()).with_variable("HOME", "/home/alice");
         fake.cwd = "/home/alice".into();
@@ -46,14 +46,14 @@ impl Case {
         }
     }
 
-    fn option(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn option(mut self, name: &str, value: &str) -> Self {
         let row = options::by_long(name).expect("an option of the table");
         let given = if value.is_empty() { Given::On } else { Given::Value(value.into()) };
         self.settings.push(Setting { name: row.name, given, layer: Layer::CommandLine });
         self
     }
 
-    fn variable(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn variable(mut self, name: &str, value: &str) -> Self {
         self.host = self.host.with_variable(name, value);
         self
     }
@@ -68,7 +68,7 @@ impl Case {
         self
     }
 
-    fn decide(self) -> runtime::Result<Plan> {
+    pub(super) fn decide(self) -> runtime::Result<Plan> {
         let request = Request::new(&self.settings, self.image.path().into(), self.command)?;
         let mut kernel = self.kernel;
         kernel.assume_missing.extend(&request.assume_missing);

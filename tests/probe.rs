@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::exit;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal, kill, raise};
 use nix::unistd::{Pid, getegid, geteuid, getgroups, getpid, getppid};
@@ -34,6 +34,7 @@ probe exit STATUS        ends with a status
 probe raise SIGNAL       ends by a signal, by number
 probe await SIGNAL...    prints 'ready', then the name of each signal as it arrives; ends at the last
 probe sleep SECONDS
+probe spin THREADS SECONDS  computes, and prints how many CPUs it had
 probe stdin              copies standard input to standard output";
 
 fn main() {
@@ -74,6 +75,7 @@ fn main() {
         "sleep" => {
             std::thread::sleep(Duration::from_secs_f64(words[0].to_str().unwrap().parse().unwrap()))
         }
+        "spin" => spin(&words),
         "stdin" => {
             let mut bytes = Vec::new();
             std::io::stdin().read_to_end(&mut bytes).unwrap();
@@ -210,4 +212,22 @@ fn await_signals(words: &[OsString]) {
     }
     // The parent may want to see that this process still exists.
     kill(Pid::this(), None).unwrap();
+}
+
+/// Keeps threads busy for a while, and prints their CPU time over that of the clock on the wall.
+fn spin(words: &[OsString]) {
+    let number = |word: &OsString| word.to_str().unwrap().parse::<f64>().unwrap();
+    let (threads, length) = (number(&words[0]), Duration::from_secs_f64(number(&words[1])));
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads as usize {
+            scope.spawn(|| while started.elapsed() < length {});
+        }
+    });
+    let wall = started.elapsed().as_secs_f64();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
+    let ticks: f64 = [fields[12], fields[13]].iter().map(|n| n.parse::<f64>().unwrap()).sum();
+    // The kernel's clock has a hundred ticks a second wherever Linux runs (times(2)).
+    println!("{:.3}", ticks / 100.0 / wall);
 }

@@ -14,6 +14,7 @@ umask 022
 
 target=$(realpath "$1")
 shift
+export HRUN_TEST_TARGET="$target"
 
 # A shell that starts a job in the background has it ignore these, and so would every command.
 as_started_by_hand="env --default-signal=INT,QUIT"

@@ -1,6 +1,6 @@
 //! The harness itself: it runs as an ordinary user, and what it declares is true.
 
-use super::support::{Image, hrun, lacks, machine, probe, session, tester};
+use super::support::{Image, groups, hrun, lacks, machine, probe, session, tester};
 
 #[test]
 fn runs_as_an_ordinary_user() {
@@ -20,6 +20,10 @@ fn declared_lacks_are_true() {
             "readelf" => std::process::Command::new("readelf").arg("--version").output().is_ok(),
             "ldconfig" => std::path::Path::new("/sbin/ldconfig").exists(),
             "devices-cgroup" => std::path::Path::new(machine::DEVICES_CGROUP).is_dir(),
+            "qemu" => {
+                std::process::Command::new("qemu-system-x86_64").arg("-version").output().is_ok()
+            }
+            "limit-cgroups" => groups::are_here(),
             "core-files" => machine::writes_core_files(),
             other => panic!("HRUN_TEST_LACKS names {other}, which no test asks for"),
         };

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use runtime::decide::layout;
+use runtime::decide::{layout, limits};
 use runtime::hints;
 use runtime::inject::survey::{self, Finding};
 use runtime::look::facts;
@@ -64,6 +64,7 @@ pub fn examine(request: &Request, host: &Host, kernel: &Kernel, format: Format) 
     checks.push(directory("shared memory", Some(PathBuf::from("/dev/shm"))));
     checks.push(configuration(host));
     checks.extend(kernel_checks(host, kernel));
+    checks.push(Check::from(limits::survey(request, host)));
     let root = request.driver_root.as_ref();
     let devices = survey::look(host, root, &request.cdi_directories);
     checks.extend(devices.into_iter().map(Check::from));

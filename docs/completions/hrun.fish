@@ -14,6 +14,12 @@ complete -c hrun -l driver-root -d 'Looks for GPU drivers in DIR, which stands f
 complete -c hrun -l join-tag -d 'Shares namespaces with all that is started with the same TAG on this node' -r
 complete -c hrun -l join-pid -d 'Runs the command in the container of a process of yours' -r
 complete -c hrun -l join-ct -d 'Accepted for ch-run\'s sake: no number of ranks is needed' -r
+complete -c hrun -l cpus -d 'Lets the command use as much as N CPUs, such as 2 or 0.5, at any time' -r
+complete -c hrun -l cpuset -l cpuset-cpus -d 'Keeps the command to these CPUs, such as 0-3,8' -r
+complete -c hrun -l memory -d 'Lets the command use SIZE of memory (512m, 2g); who takes more is killed' -r
+complete -c hrun -l pids-limit -d 'Lets the command have N processes and threads' -r
+complete -c hrun -l limits -d 'Says what becomes of a limit that cannot be had: an error, or a warning (the default)' -r
+complete -c hrun -l cgroup-parent -d 'Names the control group in which hrun may make groups' -r
 complete -c hrun -l mpi -d 'Says whose MPI the command uses: host, image, or auto' -r
 complete -c hrun -l mpi-root -d 'Takes the host\'s MPI from DIR, which has its lib directory' -r
 complete -c hrun -l mpi-glibc -d 'With host, covers the image\'s C library where it is too old for the host\'s MPI' -r
@@ -37,6 +43,7 @@ complete -c hrun -l contain -d 'Hides home, current directory and /tmp; the home
 complete -c hrun -s w -l write -d 'Lets the command write to the image'
 complete -c hrun -l join -d 'Shares namespaces with what the same parent starts, as ranks of a step do'
 complete -c hrun -l no-join -d 'Gives each rank namespaces of its own'
+complete -c hrun -l limits-per-rank -d 'Gives every rank of a step limits of its own, instead of sharing them'
 complete -c hrun -l env-no-expand -d 'Takes $ literally in the --set-env options that follow'
 complete -c hrun -l clean-env -l cleanenv -d 'Starts from an empty environment instead of the host\'s'
 complete -c hrun -l root -l fakeroot -d 'Shows the user as root inside, with capabilities over the container only'

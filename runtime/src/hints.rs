@@ -1,5 +1,7 @@
 //! What to do about a failed step: one pure, tested table.
 
+mod limits;
+
 use nix::errno::Errno;
 
 use crate::apply::Failed;
@@ -14,6 +16,8 @@ use crate::plan::Action;
 enum Operation {
     Meet,
     Join,
+    Limit,
+    Affinity,
     Unshare,
     Mount,
     Overlay,
@@ -392,7 +396,7 @@ pub fn for_mount(errno: Errno, facts: &Facts) -> Option<String> {
 }
 
 fn hint(operation: Operation, errno: Errno, facts: &Facts) -> Option<String> {
-    let mut applying = HINTS.iter().filter(|hint| {
+    let mut applying = HINTS.iter().chain(limits::HINTS).filter(|hint| {
         hint.operations.contains(&operation) && hint.errnos.contains(&errno) && (hint.when)(facts)
     });
     applying.next().map(|hint| (hint.text)(facts))
@@ -412,7 +416,10 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::ReadOnly { .. } => Operation::Mount,
         Action::Meet { .. } | Action::Admit => Operation::Meet,
         Action::Join { .. } => Operation::Join,
+        Action::Limit { .. } => Operation::Limit,
+        Action::Affinity { .. } => Operation::Affinity,
         Action::Link { .. }
+        | Action::Scope { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }
         | Action::Restrict { .. } => return None,

@@ -3,12 +3,13 @@
 //! The modules fall into three kinds that never mix (docs/ARCHITECTURE.md):
 //!
 //! * **look** reads the world and returns plain data: [`look`];
-//! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`cdi`], [`ids`], [`plan`],
-//!   [`envfile`], [`passwd`], [`elf`], [`ldcache`], [`linkage`], [`hints`], [`error`];
+//! * **decide** is pure: [`options`], [`request`], [`cpus`], [`decide`], [`inject`], [`cdi`], [`ids`],
+//!   [`plan`], [`envfile`], [`passwd`], [`elf`], [`ldcache`], [`linkage`], [`hints`], [`error`];
 //! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
 
 pub mod apply;
 pub mod cdi;
+pub mod cpus;
 pub mod decide;
 pub mod edits;
 pub mod elf;

@@ -92,6 +92,43 @@ pub fn named_step<'a>(
     })
 }
 
+/// What the ranks of this step call their control group; nothing if the process is no rank and
+/// shares with nobody.
+pub fn group(request: &Request, host: &Host) -> Option<String> {
+    let met = file(request, host);
+    let met = met.and_then(|(file, _)| Some(file.file_name()?.to_string_lossy().into_owned()));
+    met.or_else(|| step(host).map(|key| name(&key)))
+}
+
+/// Which of the ranks of a step on this node the process is, as launchers say it.
+pub fn local_rank(host: &Host) -> Option<usize> {
+    const RANKS: [&str; 6] = [
+        "SLURM_LOCALID",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "MPI_LOCALRANKID",
+        "PALS_LOCAL_RANKID",
+        "FLUX_TASK_LOCAL_ID",
+        "PMIX_LOCAL_RANK",
+    ];
+    let mut ranks = RANKS.iter().filter_map(|name| host.variable(name)?.to_str()?.parse().ok());
+    ranks.next().filter(|_| is_rank(host))
+}
+
+/// Whether a batch system has started this process, directly or not.
+pub fn is_in_job(host: &Host) -> bool {
+    const JOBS: [&str; 8] = [
+        "SLURM_JOB_ID",
+        "PBS_JOBID",
+        "LSB_JOBID",
+        "FLUX_JOB_ID",
+        "PALS_APID",
+        "OAR_JOB_ID",
+        "JOB_ID",
+        "PMIX_NAMESPACE",
+    ];
+    JOBS.iter().any(|name| host.variable(name).is_some())
+}
+
 /// What the step is known by.
 fn step(host: &Host) -> Option<String> {
     let named = named_step(&|name| host.variable(name));

@@ -84,11 +84,17 @@ impl Drop for Live {
 /// Runs a command that might never end; then the test fails instead of hanging.
 #[track_caller]
 pub fn outcome_in_time(command: &mut Command) -> Outcome {
+    outcome_within(command, PATIENCE)
+}
+
+/// As [`outcome_in_time`], with another patience.
+#[track_caller]
+pub fn outcome_within(command: &mut Command, patience: Duration) -> Outcome {
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the command starts");
     let started = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > patience {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!("the command hangs: {command:?}");

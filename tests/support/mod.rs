@@ -1,6 +1,7 @@
 //! What tests share: the user, images, directories of their own, and a way to run `hrun`.
 
 pub mod driver;
+pub mod groups;
 pub mod image;
 pub mod live;
 pub mod machine;

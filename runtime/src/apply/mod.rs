@@ -1,8 +1,10 @@
 //! Carries out a plan, step by step; decides nothing and words no message.
 //!
-//! The process that starts is the process that becomes the command: no step forks.
+//! The process that starts is the process that becomes the command. Where somebody has to stay behind
+//! for it, whoever calls says how ([`limits::Watch`]).
 #![allow(clippy::disallowed_methods, reason = "this is where the plan is carried out")]
 
+pub mod limits;
 mod meeting;
 mod mountinfo;
 mod overlay;
@@ -12,10 +14,12 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use self::limits::Watch;
 use self::meeting::{Found, Meeting};
+use crate::cpus::CpuList;
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
-use crate::sys::{MountFlags, file, meeting as namespaces, mount, process};
+use crate::sys::{MountFlags, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
 
 /// The step that failed, and why; [`crate::hints::explain`] words it.
@@ -32,8 +36,8 @@ pub struct Failed<'a> {
 /// Becomes the plan's command; comes back only if a step failed.
 ///
 /// A plan without [`Action::Execute`] at its end is nobody's: `None`.
-pub fn apply(plan: &Plan) -> Option<Failed<'_>> {
-    let mut process = Process::default();
+pub fn apply(plan: &Plan, watch: Watch) -> Option<Failed<'_>> {
+    let mut process = Process { watch: Some(watch), ..Process::default() };
     let failed = plan.steps.iter().find_map(|step| {
         let errno = process.take(&step.action).err()?;
         Some((step, errno))
@@ -58,6 +62,8 @@ pub fn attempt(actions: &[Action]) -> Result<(), (usize, Errno)> {
 /// What changes while a plan is carried out.
 #[derive(Default)]
 struct Process {
+    /// Who removes control groups; without one none are made.
+    watch: Option<Watch>,
     /// The container's root is the root, and the host's root is the current directory.
     is_inside: bool,
     program: Option<PathBuf>,
@@ -87,6 +93,15 @@ impl Process {
             _ => {}
         }
         match action {
+            Action::Limit { shared, places, says } => {
+                let watch = self.watch.ok_or(Errno::ENOSYS)?;
+                limits::enter(shared.as_deref(), places, says.as_deref(), watch)
+            }
+            Action::Scope { program, properties } => limits::scope(program.as_path(), properties),
+            Action::Affinity { cpus } => {
+                let cpus = CpuList::parse(cpus).ok_or(Errno::EINVAL)?;
+                group::set_affinity(cpus.iter())
+            }
             Action::Meet { file, layout } => self.meet(file.as_path(), *layout),
             Action::Admit => self.meeting.take().map_or(Ok(()), Meeting::leave),
             Action::Join { pid } => namespaces::join(*pid),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::tree::Tree;
-use super::{environment, execute, no_start_directory, set};
+use super::{environment, execute, limits, no_start_directory, set};
 use crate::error::{Error, Result};
 use crate::ids;
 use crate::look::containers::{Inhabitant, Unfollowed};
@@ -58,11 +58,13 @@ pub fn enter(
     set(&mut environment, "PWD", directory.as_os_str(), by);
     let capabilities = ids::capabilities(request, host);
     let restricts = request.root.as_ref().unwrap_or(&Origin::Default);
-    let steps = vec![
+    let limits = limits::decide(request, host, &image)?;
+    let mut steps = limits.steps;
+    steps.extend([
         join.asked_by(origin),
         Action::ChangeDirectory { path: directory.into() }.asked_by(by),
         Action::Restrict { capabilities }.asked_by(restricts),
         execute(request, &image, &tree, environment),
-    ];
-    Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes: Vec::new() })
+    ]);
+    Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes: limits.notes })
 }

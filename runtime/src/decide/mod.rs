@@ -4,6 +4,7 @@ mod basis;
 mod enter;
 pub mod environment;
 pub mod layout;
+pub mod limits;
 mod mounts;
 mod mpi;
 mod place;
@@ -50,7 +51,10 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     let mut edits = inject::find_all(request, host, image)?;
     mpi::edit(request, basis, &mut edits)?;
     inject::finish(request, image, &mut edits);
+    let limits = limits::decide(request, host, image)?;
+    edits.variables.extend(limits.variable);
     let mut notes = image_notes(image);
+    notes.extend(limits.notes);
     notes.extend(mem::take(&mut edits.notes));
 
     let Draft { tree, placed, points, environment, directory: (directory, origin) } =
@@ -61,6 +65,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     if let Some((file, origin)) = ranks::file(request, host) {
         steps = ranks::meet(steps, file, &origin);
     }
+    steps.splice(0..0, limits.steps);
     let execute = execute(request, image, &tree, environment);
     if wire::is_first(host) {
         notes.extend(wire::note(basis, &tree, &directory, &execute.action));

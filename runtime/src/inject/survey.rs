@@ -43,7 +43,7 @@ pub fn look(host: &Host, driver_root: Option<&PathBuf>, descriptions: &[PathBuf]
 
 impl Finding {
     /// Something that is as it should be.
-    pub(super) fn fine(subject: &'static str, found: impl Into<String>) -> Self {
+    pub(crate) fn fine(subject: &'static str, found: impl Into<String>) -> Self {
         let found = found.into();
         Finding { subject, is_fine: true, found, details: Vec::new(), remedy: None }
     }

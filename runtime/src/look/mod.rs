@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "this is where the host is read")]
 
 pub mod containers;
+pub mod cgroup;
+pub mod cpus;
 pub mod directory;
 pub mod facts;
 pub mod files;

@@ -4,8 +4,10 @@
 //! A new option is a row here and an arm where [`crate::request::Request::new`] merges settings. The table says
 //! nothing about meaning beyond its help text, and reading it does no I/O.
 
+mod limits;
 mod table;
 
+pub use self::limits::Limit;
 pub use self::table::OPTIONS;
 
 /// Identifies a row; [`crate::request`] matches on it.
@@ -38,6 +40,7 @@ pub enum Name {
     Mpi,
     MpiRoot,
     MpiGlibc,
+    Limit(Limit),
     SetEnv,
     SetEnv0,
     UnsetEnv,
@@ -97,6 +100,7 @@ pub enum Section {
     Files,
     Devices,
     Ranks,
+    Limits,
     Environment,
     Identity,
     Diagnosis,
@@ -110,6 +114,7 @@ impl Section {
             Section::Files => "File system",
             Section::Devices => "Devices",
             Section::Ranks => "Ranks of a job step",
+            Section::Limits => "Limits",
             Section::Environment => "Environment variables",
             Section::Identity => "Identity",
             Section::Diagnosis => "Diagnosis",

@@ -1,9 +1,10 @@
 //! The rows of the table.
 
+use super::limits;
 use super::{Name, Row, Section, Takes, Times, Where};
 
 /// What most rows have in common.
-const FLAG: Row = Row {
+pub(super) const FLAG: Row = Row {
     name: Name::Help,
     long: "",
     short: None,
@@ -261,6 +262,13 @@ pub const OPTIONS: &[Row] = &[
         manual: "",
         ..FLAG
     },
+    limits::CPUS,
+    limits::CPUSET,
+    limits::MEMORY,
+    limits::PIDS,
+    limits::LIMITS,
+    limits::PER_RANK,
+    limits::PARENT,
     Row {
         name: Name::Mpi,
         long: "mpi",

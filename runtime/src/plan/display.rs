@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Action, Capabilities, Map, Plan, Step};
+use super::{Action, Capabilities, Map, Place, Plan, Step};
 use crate::text::Text;
 
 /// The widest a column is padded to; longer entries push the next column out.
@@ -30,6 +30,9 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         Action::Unshare { uid, gid } => {
             row("namespaces", format!("user and mount; uid {}, gid {}", map(uid), map(gid)))
         }
+        Action::Limit { shared, places, .. } => return limits(shared.as_deref(), places, row),
+        Action::Scope { properties, .. } => row("scope", properties.join(" ")),
+        Action::Affinity { cpus } => row("affinity", format!("CPUs {cpus}")),
         Action::Meet { file, layout } => {
             let shared = if layout.is_some() { "" } else { ", sharing no mounts" };
             row("meet", format!("the ranks in {file}{shared}"))
@@ -81,6 +84,21 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         }
     };
     vec![rows]
+}
+
+/// A line for each control group.
+fn limits(
+    shared: Option<&str>,
+    places: &[Place],
+    row: impl Fn(&str, String) -> [String; 3],
+) -> Vec<[String; 3]> {
+    let whose = shared.map(|name| format!(" shared by {name}")).unwrap_or_default();
+    let lines = places.iter().map(|place| {
+        let settings = place.settings.iter().map(|set| format!("{}={}", set.file, set.value));
+        let settings: Vec<String> = settings.collect();
+        row("limit", format!("group in {}{whose}: {}", place.parent, settings.join(", ")))
+    });
+    lines.collect()
 }
 
 fn map(map: &Map) -> String {

@@ -10,9 +10,11 @@
 //! with the image as root, so no symbolic link in the image leads out of it.
 
 mod display;
+mod limits;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::limits::{Place, Setting};
 use crate::origin::Origin;
 use crate::text::Text;
 
@@ -56,6 +58,30 @@ pub enum Action {
         uid: Map,
         /// The group.
         gid: Map,
+    },
+    /// Moves into control groups with limits, which are made if they are not there, and removed when
+    /// all their processes have ended.
+    Limit {
+        /// What the ranks of a step call them; nothing: they are this process's alone.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shared: Option<String>,
+        /// Where they are made.
+        places: Vec<Place>,
+        /// What is said when the kernel has killed for want of memory.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        says: Option<String>,
+    },
+    /// Starts again in a control group that the systemd of the user makes; it removes it, too.
+    Scope {
+        /// The program `systemd-run`.
+        program: Text,
+        /// Properties of the group, as systemd.resource-control(5) has them.
+        properties: Vec<String>,
+    },
+    /// Keeps to some CPUs.
+    Affinity {
+        /// Their numbers, as in `0-3,8`.
+        cpus: String,
     },
     /// Meets the other ranks of a step: joins their namespaces, if there are some, and keeps others
     /// waiting until [`Action::Admit`].
@@ -281,6 +307,12 @@ impl Action {
     pub fn describe(&self) -> String {
         match self {
             Action::Unshare { .. } => "make user and mount namespaces".to_owned(),
+            Action::Limit { places, .. } => {
+                let parents: Vec<String> = places.iter().map(|p| p.parent.to_string()).collect();
+                format!("set limits in a control group below {}", parents.join(" and "))
+            }
+            Action::Scope { program, .. } => format!("start again by {program}"),
+            Action::Affinity { cpus } => format!("keep to the CPUs {cpus}"),
             Action::Meet { file, .. } => format!("meet the other ranks of this step in {file}"),
             Action::Admit => "let other ranks of this step join".to_owned(),
             Action::Join { pid } => format!("join the container of process {pid}"),

@@ -3,6 +3,7 @@
 //! Building a [`Request`] validates values and does no I/O: paths are taken as written, and
 //! environment files are named, not read.
 
+pub mod limits;
 mod parse;
 
 use std::ffi::{OsStr, OsString};
@@ -220,6 +221,8 @@ pub struct Request {
     pub gid: Option<Asked<u32>>,
     /// Root inside, with capabilities.
     pub root: Option<Origin>,
+    /// How much of the machine the command may use.
+    pub limits: limits::Limits,
     /// Only print the plan.
     pub dry_run: Option<Format>,
     /// A plan to carry out.
@@ -273,7 +276,6 @@ impl Merge {
         let flag = || on.then(|| origin.clone());
         let value = setting.given.value();
         let expand = !self.env_is_literal;
-        let env = |edit| Asked { value: edit, origin: origin.clone() };
         let request = &mut self.request;
         match setting.name {
             Name::Bind => {
@@ -319,18 +321,19 @@ impl Merge {
             }
             Name::SetEnv => {
                 let edit = parse::set_env(&setting.given, expand).map_err(refuse)?;
-                request.env.push(env(edit));
+                request.env.push(asked(edit, &origin));
             }
-            Name::SetEnv0 => request.env.push(env(EnvEdit::Records(PathBuf::from(value)))),
-            Name::UnsetEnv => request.env.push(env(EnvEdit::Unset(value.to_owned()))),
+            Name::SetEnv0 => request.env.push(asked(EnvEdit::Records(value.into()), &origin)),
+            Name::UnsetEnv => request.env.push(asked(EnvEdit::Unset(value.into()), &origin)),
             Name::EnvNoExpand => self.env_is_literal = on,
-            Name::Env => request.env.push(env(parse::env(value).map_err(refuse)?)),
+            Name::Env => request.env.push(asked(parse::env(value).map_err(refuse)?, &origin)),
             Name::CleanEnv => request.clean_env = flag(),
             Name::KeepEnv => request.keep_env.push(asked(value.to_owned(), &origin)),
             Name::DropEnv => self.add_drop_env(value, &setting.layer, &origin),
             Name::Uid => request.uid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
             Name::Gid => request.gid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
             Name::Root => request.root = flag(),
+            Name::Limit(limit) => request.limits.add(limit, setting, &origin).map_err(refuse)?,
             Name::DryRun => request.dry_run = Some(setting.given.format(true).map_err(refuse)?),
             Name::Doctor => request.doctor = Some(setting.given.format(false).map_err(refuse)?),
             Name::Ps => request.ps = Some(setting.given.format(false).map_err(refuse)?),
@@ -444,7 +447,7 @@ fn wanted(given: &Given, origin: &Origin) -> std::result::Result<Option<Asked<Wa
     Ok((*given != Given::Off).then(|| asked(wanted, origin)))
 }
 
-fn asked<T>(value: T, origin: &Origin) -> Asked<T> {
+pub(crate) fn asked<T>(value: T, origin: &Origin) -> Asked<T> {
     Asked { value, origin: origin.clone() }
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is where the system is called")]
 
 pub mod file;
+pub mod group;
 pub mod meeting;
 pub mod memory;
 pub mod mount;

@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd;
 
 use super::c_string;
@@ -153,6 +153,51 @@ pub fn in_child(body: impl FnOnce() -> u64) -> Result<u64, Errno> {
             let read = unistd::read(&reader, &mut report);
             waitpid(child, None)?;
             if read? == report.len() { Ok(u64::from_ne_bytes(report)) } else { Err(Errno::ECHILD) }
+        }
+    }
+}
+
+/// Runs `body` in a process that is nobody's child, and goes on.
+///
+/// As [`in_child`], but this process neither waits for it nor can it: a child of it makes the
+/// process, and ends.
+///
+/// # Errors
+///
+/// The errno of fork(2); `EINVAL` if this process has more than one thread.
+pub fn in_background(body: impl FnOnce()) -> Result<(), Errno> {
+    if count_threads() != 1 {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: this process has one thread, so the child is a whole copy of it.
+    match unsafe { unistd::fork() }? {
+        unistd::ForkResult::Child => {
+            // SAFETY: as above; the parent of the new process ends, which makes it init's.
+            let status = match unsafe { unistd::fork() } {
+                Ok(unistd::ForkResult::Child) => {
+                    body();
+                    0
+                }
+                Ok(unistd::ForkResult::Parent { .. }) => 0,
+                Err(errno) => errno as i32,
+            };
+            // SAFETY: _exit has no preconditions.
+            unsafe { libc::_exit(status) }
+        }
+        unistd::ForkResult::Parent { child } => match wait(child)? {
+            WaitStatus::Exited(_, status) if status != 0 => Err(Errno::from_raw(status)),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Waits for a child; where the caller has SIGCHLD ignored, it leaves no status.
+fn wait(child: unistd::Pid) -> Result<WaitStatus, Errno> {
+    loop {
+        match waitpid(child, None) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Ok(WaitStatus::Exited(child, 0)),
+            result => return result,
         }
     }
 }
