@@ -35,10 +35,12 @@ fn build(plan: &Plan, json: String) -> std::result::Result<Spec, OciSpecError> {
     let (uid, gid) = ids(plan);
     let root =
         RootBuilder::default().path(plan.image.as_path()).readonly(!is_writable(plan)).build()?;
-    let namespaces = [LinuxNamespaceType::User, LinuxNamespaceType::Mount];
+    let is_isolated = plan.steps.iter().any(|step| step.action == Action::Isolate);
+    let pid = is_isolated.then_some(LinuxNamespaceType::Pid);
+    let namespaces = [LinuxNamespaceType::User, LinuxNamespaceType::Mount].into_iter().chain(pid);
     let namespaces = namespaces.map(|kind| LinuxNamespaceBuilder::default().typ(kind).build());
     let mut linux = LinuxBuilder::default()
-        .namespaces(namespaces.into_iter().collect::<std::result::Result<Vec<_>, _>>()?)
+        .namespaces(namespaces.collect::<std::result::Result<Vec<_>, _>>()?)
         .uid_mappings(vec![mapping(uid)?])
         .gid_mappings(vec![mapping(gid)?])
         .build()?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runtime::apply;
+use runtime::apply::{self, Ended, Keepers};
 use runtime::decide;
 use runtime::hints;
 use runtime::look::containers;
@@ -73,7 +73,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.dry_run {
         return report::plan(&plan, format);
     }
-    Err(carry_out(&plan))
+    carry_out(&plan)
 }
 
 /// The process whose container is entered as it is: with no IMAGE, or with `--` before the command.
@@ -125,10 +125,23 @@ fn read_plan(host: &Host, file: &Path) -> Result<Plan> {
     serde_json::from_slice(&json).map_err(fail)
 }
 
-/// Becomes the command; comes back with the reason it could not.
-fn carry_out(plan: &Plan) -> Error {
-    match apply::apply(plan, shim::watch::start) {
-        Some(failed) => hints::explain(&failed, &facts::look(failed.program.as_deref())),
-        None => Error::new("carry out the plan", "it does not end with a command"),
+/// Those who stay behind where a plan asks for it.
+const KEEPERS: Keepers = Keepers {
+    watch: shim::watch::start,
+    isolate: shim::init::start,
+    supervise: shim::supervise::start,
+};
+
+/// Becomes the command; comes back with the reason it could not, or with the exit status of a
+/// command that was watched over.
+fn carry_out(plan: &Plan) -> Result<u8> {
+    match apply::apply(plan, KEEPERS) {
+        Ended::Status(status) => Ok(status),
+        Ended::Failed(failed) => {
+            Err(hints::explain(&failed, &facts::look(failed.program.as_deref())))
+        }
+        Ended::WithoutCommand => {
+            Err(Error::new("carry out the plan", "it does not end with a command"))
+        }
     }
 }

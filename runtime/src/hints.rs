@@ -16,6 +16,7 @@ use crate::plan::Action;
 enum Operation {
     Meet,
     Join,
+    Isolate,
     Limit,
     Affinity,
     Unshare,
@@ -48,6 +49,16 @@ const ANY_MOUNT: &[Operation] = &[
 ];
 
 const HINTS: &[Hint] = &[
+    Hint {
+        operations: &[Operation::Isolate],
+        errnos: &[Errno::EPERM],
+        when: ALWAYS,
+        text: |_| {
+            "the kernel gives no /proc of their own to processes where something is mounted over parts \
+             of the host's /proc,\nas in a container of Docker; leave --pid out there"
+                .to_owned()
+        },
+    },
     Hint {
         operations: &[Operation::Join],
         errnos: &[Errno::ESRCH],
@@ -418,7 +429,9 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Join { .. } => Operation::Join,
         Action::Limit { .. } => Operation::Limit,
         Action::Affinity { .. } => Operation::Affinity,
+        Action::Isolate => Operation::Isolate,
         Action::Link { .. }
+        | Action::Supervise
         | Action::Scope { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }

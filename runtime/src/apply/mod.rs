@@ -10,9 +10,11 @@ mod mountinfo;
 mod overlay;
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use self::limits::Watch;
 use self::meeting::{Found, Meeting};
@@ -21,6 +23,39 @@ use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::sys::{MountFlags, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
+
+/// Those who stay behind where a plan asks for it; `shim` has them.
+#[derive(Clone, Copy)]
+pub struct Keepers {
+    /// Removes control groups.
+    pub watch: Watch,
+    /// Makes a PID namespace with an init.
+    pub isolate: fn(process::Alone) -> Result<Init, Errno>,
+    /// Goes on in a child, where nothing is given back; gives back the exit status of the child
+    /// when it has ended, if it has one, and ends by its signal otherwise. What keeps an init stays
+    /// open meanwhile.
+    pub supervise: fn(process::Alone, Option<&Init>) -> Result<Option<u8>, Errno>,
+}
+
+/// The init of a PID namespace.
+#[derive(Debug)]
+pub struct Init {
+    /// It ends when nobody has this open any more.
+    pub line: OwnedFd,
+    /// The process, if it is a child of this one and nobody else's commands are with it.
+    pub child: Option<Pid>,
+}
+
+/// How a plan ended.
+#[derive(Debug)]
+pub enum Ended<'a> {
+    /// A child carried it out, with this exit status.
+    Status(u8),
+    /// A step failed.
+    Failed(Failed<'a>),
+    /// It has no [`Action::Execute`] at its end.
+    WithoutCommand,
+}
 
 /// The step that failed, and why; [`crate::hints::explain`] words it.
 #[derive(Debug)]
@@ -33,17 +68,21 @@ pub struct Failed<'a> {
     pub program: Option<PathBuf>,
 }
 
-/// Becomes the plan's command; comes back only if a step failed.
-///
-/// A plan without [`Action::Execute`] at its end is nobody's: `None`.
-pub fn apply(plan: &Plan, watch: Watch) -> Option<Failed<'_>> {
-    let mut process = Process { watch: Some(watch), ..Process::default() };
-    let failed = plan.steps.iter().find_map(|step| {
-        let errno = process.take(&step.action).err()?;
-        Some((step, errno))
-    });
-    let (step, errno) = failed?;
-    Some(Failed { step, errno, program: process.program })
+/// Becomes the plan's command, or stays while a child does.
+pub fn apply(plan: &Plan, keepers: Keepers) -> Ended<'_> {
+    let mut process = Process { keepers: Some(keepers), ..Process::default() };
+    for step in &plan.steps {
+        match process.take(&step.action) {
+            Ok(()) => {}
+            Err(errno) => {
+                return Ended::Failed(Failed { step, errno, program: process.program });
+            }
+        }
+        if let Some(status) = process.status {
+            return Ended::Status(status);
+        }
+    }
+    Ended::WithoutCommand
 }
 
 /// Takes actions of a plan without becoming a command, to see which of them work.
@@ -62,8 +101,14 @@ pub fn attempt(actions: &[Action]) -> Result<(), (usize, Errno)> {
 /// What changes while a plan is carried out.
 #[derive(Default)]
 struct Process {
-    /// Who removes control groups; without one none are made.
-    watch: Option<Watch>,
+    /// Who stays behind; without them nobody does.
+    keepers: Option<Keepers>,
+    /// Looked at before other processes take the place of this one in `/proc`.
+    alone: Option<process::Alone>,
+    /// Keeps the init of the PID namespace.
+    init: Option<Init>,
+    /// How the child that carried out the rest has ended.
+    status: Option<u8>,
     /// The container's root is the root, and the host's root is the current directory.
     is_inside: bool,
     program: Option<PathBuf>,
@@ -94,8 +139,8 @@ impl Process {
         }
         match action {
             Action::Limit { shared, places, says } => {
-                let watch = self.watch.ok_or(Errno::ENOSYS)?;
-                limits::enter(shared.as_deref(), places, says.as_deref(), watch)
+                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+                limits::enter(shared.as_deref(), places, says.as_deref(), keepers.watch)
             }
             Action::Scope { program, properties } => limits::scope(program.as_path(), properties),
             Action::Affinity { cpus } => {
@@ -104,7 +149,12 @@ impl Process {
             }
             Action::Meet { file, layout } => self.meet(file.as_path(), *layout),
             Action::Admit => self.meeting.take().map_or(Ok(()), Meeting::leave),
-            Action::Join { pid } => namespaces::join(*pid),
+            Action::Isolate => self.isolate(),
+            Action::Supervise => self.supervise(),
+            Action::Join { pid } => {
+                self.alone = process::Alone::look().ok();
+                namespaces::join(*pid)
+            }
             Action::Unshare { uid, gid } => unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),
@@ -142,6 +192,24 @@ impl Process {
             Found::Others => Done::Namespaces,
             Found::Same => Done::Layout,
         };
+        Ok(())
+    }
+
+    fn isolate(&mut self) -> Result<(), Errno> {
+        let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+        let alone = process::Alone::look()?;
+        self.alone = Some(alone);
+        self.init = Some((keepers.isolate)(alone)?);
+        Ok(())
+    }
+
+    fn supervise(&mut self) -> Result<(), Errno> {
+        let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+        let alone = match self.alone {
+            Some(alone) => alone,
+            None => process::Alone::look()?,
+        };
+        self.status = (keepers.supervise)(alone, self.init.as_ref())?;
         Ok(())
     }
 

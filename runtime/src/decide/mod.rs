@@ -61,11 +61,15 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         draft(request, basis, &mut edits, &mut notes)?;
     let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
     let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
+    isolate(request, &mut steps);
     steps = ranks::join(request, steps)?;
     if let Some((file, origin)) = ranks::file(request, host) {
         steps = ranks::meet(steps, file, &origin);
     }
     steps.splice(0..0, limits.steps);
+    if let Some(origin) = &request.pid {
+        steps.push(Action::Supervise.asked_by(origin));
+    }
     let execute = execute(request, image, &tree, environment);
     if wire::is_first(host) {
         notes.extend(wire::note(basis, &tree, &directory, &execute.action));
@@ -76,6 +80,14 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     steps.push(Action::Restrict { capabilities }.asked_by(origin));
     steps.push(execute);
     Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
+}
+
+/// Makes a PID namespace before the host's root is left, as `/proc` of the host is needed for it.
+fn isolate(request: &Request, steps: &mut Vec<Step>) {
+    let leave = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }));
+    if let (Some(origin), Some(leave)) = (&request.pid, leave) {
+        steps.insert(leave, Action::Isolate.asked_by(origin));
+    }
 }
 
 /// A container as edits make it.

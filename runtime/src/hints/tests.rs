@@ -117,6 +117,7 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
     vec![
         (meet(), Errno::EPERM, facts(), "ask the administrator to remove it"),
         (meet(), Errno::ENOSPC, facts(), "--no-join"),
+        (Action::Isolate, Errno::EPERM, facts(), "leave --pid out there"),
         (join(), Errno::ESRCH, facts(), "its number on the host"),
         (join(), Errno::EINVAL, facts(), "runs in no container"),
         (join(), Errno::EPERM, facts(), "containers of your own"),
@@ -178,6 +179,7 @@ fn every_errno_of_every_row_can_be_reached() {
     let actions = [
         meet(),
         join(),
+        Action::Isolate,
         unshare(),
         tmpfs(),
         bind(true),

@@ -32,6 +32,7 @@ pub enum Name {
     Device,
     CdiDir,
     DriverRoot,
+    Pid,
     Join,
     NoJoin,
     JoinTag,

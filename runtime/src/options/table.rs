@@ -211,6 +211,19 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::Pid,
+        long: "pid",
+        aliases: &["init"],
+        section: Section::Ranks,
+        help: "Gives the container a PID namespace of its own, with an init",
+        manual: "The command sees its own processes only; the ranks of a step on a node see each \
+                 other. hrun stays as long as the command runs: signals that are sent to it are passed \
+                 on, it stops and ends as the command does, and it is ended with it. The first \
+                 process of the namespace waits for whatever others leave, and all that is left when \
+                 the command ends, in a step the last one of the node, is killed.",
+        ..FLAG
+    },
+    Row {
         name: Name::Join,
         long: "join",
         section: Section::Ranks,

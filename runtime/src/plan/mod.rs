@@ -96,6 +96,13 @@ pub enum Action {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         layout: Option<u64>,
     },
+    /// Makes a PID namespace for the processes that will be started, with an init that reaps what
+    /// others leave and ends when nobody watches over a command in it any more; shows the namespace
+    /// at `/proc`.
+    Isolate,
+    /// Stays to watch over the command: what follows is done by a child, to which signals are passed
+    /// on, and whose end becomes this process's own.
+    Supervise,
     /// Lets other ranks join.
     Admit,
     /// Joins the namespaces of a process that runs in a container; its root is theirs.
@@ -306,6 +313,8 @@ impl Action {
     /// Says what it does, as it reads after "cannot".
     pub fn describe(&self) -> String {
         match self {
+            Action::Isolate => "give processes a PID namespace and a /proc of their own".to_owned(),
+            Action::Supervise => "watch over the command".to_owned(),
             Action::Unshare { .. } => "make user and mount namespaces".to_owned(),
             Action::Limit { places, .. } => {
                 let parents: Vec<String> = places.iter().map(|p| p.parent.to_string()).collect();

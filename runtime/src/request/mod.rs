@@ -197,6 +197,8 @@ pub struct Request {
     pub devices: Vec<Asked<Device>>,
     /// More directories of descriptions of devices; the last one has the say.
     pub cdi_directories: Vec<PathBuf>,
+    /// A PID namespace.
+    pub pid: Option<Origin>,
     /// With whom namespaces are shared; nothing: with ranks of the same step.
     pub join: Option<Asked<Join>>,
     /// Whose MPI library the command uses.
@@ -289,6 +291,7 @@ impl Merge {
                 let directory = parse::absolute(value).map_err(refuse)?;
                 request.directory = Some(asked(directory, &origin));
             }
+            Name::Pid => request.pid = flag(),
             Name::Home => request.no_home = (!on).then(|| origin.clone()),
             Name::NoHome => request.no_home = flag(),
             Name::NoCwd => request.no_cwd = flag(),

@@ -15,6 +15,9 @@ use nix::unistd::{Pid, mkdir, write};
 /// How often a process is looked at where the kernel cannot tell of its end (before Linux 5.3).
 const GLANCE: Duration = Duration::from_millis(100);
 
+/// What a process may have open without asking for more, on most machines.
+const USUAL_DESCRIPTORS: i32 = 1024;
+
 /// Makes a control group; false if it is there.
 ///
 /// # Errors
@@ -166,6 +169,23 @@ fn is_zombie(pid: u32) -> bool {
 /// Lets go of all that this process has from those it comes from: every descriptor but some, the
 /// session, the current directory, and signals.
 pub fn become_nobodys(kept: &[i32], name: &str) {
+    close_all_but(kept);
+    let _ = nix::unistd::setsid();
+    let _ = nix::unistd::chdir("/");
+    // SIGKILL is the one that comes through.
+    let _ = nix::sys::signal::SigSet::all().thread_block();
+    take_name(name);
+}
+
+/// What `ps` calls this process from now on; 15 letters count.
+pub fn take_name(name: &str) {
+    if let Ok(name) = super::c_string(name.as_ref()) {
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+}
+
+/// Lets go of every descriptor but some.
+pub fn close_all_but(kept: &[i32]) {
     let mut first = 0;
     let mut kept: Vec<i32> = kept.to_vec();
     kept.sort_unstable();
@@ -174,13 +194,6 @@ pub fn become_nobodys(kept: &[i32], name: &str) {
         first = kept + 1;
     }
     close_range(first, i32::MAX);
-    let _ = nix::unistd::setsid();
-    let _ = nix::unistd::chdir("/");
-    // SIGKILL is the one that comes through.
-    let _ = nix::sys::signal::SigSet::all().thread_block();
-    if let Ok(name) = super::c_string(name.as_ref()) {
-        let _ = nix::sys::prctl::set_name(&name);
-    }
 }
 
 /// Closes descriptors from one to another.
@@ -193,10 +206,11 @@ fn close_range(first: i32, last: i32) {
     if result == 0 {
         return;
     }
-    // Before Linux 5.9 there is no such call.
+    // Before Linux 5.9 there is no such call; and no list where /proc is of other processes.
     let names = super::meeting::names(Path::new("/proc/self/fd"));
-    let numbers = names.iter().filter_map(|name| name.to_str()?.parse::<i32>().ok());
-    for number in numbers.filter(|number| (first..=last).contains(number)) {
+    let listed: Vec<i32> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
+    let numbers = if listed.is_empty() { (0..USUAL_DESCRIPTORS).collect() } else { listed };
+    for number in numbers.into_iter().filter(|number| (first..=last).contains(number)) {
         // SAFETY: as above.
         unsafe { libc::close(number) };
     }

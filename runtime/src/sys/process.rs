@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd;
@@ -55,6 +57,15 @@ pub fn groups() -> Result<Vec<u32>, Errno> {
 /// The errno of unshare(2); `EINVAL` if another thread exists.
 pub fn unshare_user_and_mounts() -> Result<(), Errno> {
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+}
+
+/// Makes a PID namespace for the children of this process.
+///
+/// # Errors
+///
+/// The errno of unshare(2).
+pub fn unshare_pids() -> Result<(), Errno> {
+    unshare(CloneFlags::CLONE_NEWPID)
 }
 
 /// Makes a directory; one that is there already is fine.
@@ -200,6 +211,91 @@ fn wait(child: unistd::Pid) -> Result<WaitStatus, Errno> {
             result => return result,
         }
     }
+}
+
+/// The proof that a process has one thread, and so may be copied as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone(());
+
+impl Alone {
+    /// Looks, which takes a `/proc` of this process's PID namespace; hrun starts no thread later.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is another thread.
+    pub fn look() -> Result<Self, Errno> {
+        if count_threads() == 1 { Ok(Alone(())) } else { Err(Errno::EINVAL) }
+    }
+
+    /// Makes a copy of this process, which goes on from here too: nothing is given back there, and
+    /// the number of the copy here.
+    ///
+    /// # Errors
+    ///
+    /// The errno of fork(2).
+    pub fn fork(self) -> Result<Option<unistd::Pid>, Errno> {
+        // SAFETY: this process has one thread, so the child is a whole copy of it.
+        match unsafe { unistd::fork() }? {
+            unistd::ForkResult::Child => Ok(None),
+            unistd::ForkResult::Parent { child } => Ok(Some(child)),
+        }
+    }
+
+    /// Runs `body` in a child process.
+    ///
+    /// # Errors
+    ///
+    /// The errno of fork(2).
+    pub fn start(self, body: impl FnOnce()) -> Result<unistd::Pid, Errno> {
+        if let Some(child) = self.fork()? {
+            return Ok(child);
+        }
+        body();
+        // SAFETY: _exit has no preconditions; it leaves the parent's buffers unflushed.
+        unsafe { libc::_exit(0) }
+    }
+}
+
+/// Sends a signal by its number, which may be one of those without a name.
+pub fn send(process: unistd::Pid, signal: i32) {
+    // SAFETY: kill takes numbers only.
+    unsafe { libc::kill(process.as_raw(), signal) };
+}
+
+/// Has this process told of its children, whatever it was started with; gives back what that was.
+///
+/// # Errors
+///
+/// The errno of sigaction(2).
+pub fn hear_of_children() -> Result<SigAction, Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action is no handler.
+    unsafe { sigaction(Signal::SIGCHLD, &default) }
+}
+
+/// Undoes [`hear_of_children`].
+pub fn hear_as_before(before: &SigAction) {
+    // SAFETY: nothing in hrun has a handler, so this is one of the two actions without.
+    let _ = unsafe { sigaction(Signal::SIGCHLD, before) };
+}
+
+/// Ends this process as another was ended: by a signal, without a core file of its own. Comes back
+/// only if the signal does not end a process.
+pub fn die_of(signal: Signal) {
+    // SAFETY: the default action is no handler.
+    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    let only = SigSet::from(signal);
+    let _ = only.thread_unblock();
+    let _ = raise(signal);
+}
+
+/// Stops this process as another was stopped, until it is continued.
+pub fn stop_by(signal: Signal) {
+    let only = SigSet::from(signal);
+    let _ = only.thread_unblock();
+    let _ = raise(signal);
+    let _ = only.thread_block();
 }
 
 fn count_threads() -> usize {
