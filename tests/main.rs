@@ -42,6 +42,7 @@ mod loader_files;
 mod metadata;
 mod mpi;
 mod mpi_host;
+mod pids;
 mod plans;
 mod plans_gpu;
 mod plans_mpi;

@@ -1,0 +1,336 @@
+//! A PID namespace of its own (`--pid`): hrun stays, and is to its parent what the command is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use super::support::live::{outcome_in_time, until};
+use super::support::terminal::Terminal;
+use super::support::{Live, as_tester, command, outcome, program, real};
+
+/// hrun with a command of an image that has Python.
+fn isolated(options: &[&str], words: &[&str]) -> Command {
+    let image = real("bookworm");
+    let options = options.iter().copied().chain([image.to_str().unwrap()]);
+    command(options.chain(words.iter().copied()))
+}
+
+/// Counts the signals it gets until its input ends.
+const COUNT: &str = "import os, signal, sys\n\
+    seen = {}\n\
+    def note(number, frame): seen[number] = seen.get(number, 0) + 1\n\
+    for number in range(1, 65):\n\
+    \x20   if number not in (9, 17, 19, 32, 33): signal.signal(number, note)\n\
+    print('ready', flush=True)\n\
+    while sys.stdin.readline().strip() != 'end': pass\n\
+    print(' '.join(f'{number}:{seen[number]}' for number in sorted(seen)), flush=True)\n";
+
+/// Processes of this test's, by what `ps` calls them.
+fn processes_named(name: &str, of: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_one = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.starts_with(&format!("Name:\t{name}\n"))
+            && status.contains(&format!("\nPPid:\t{of}\n"))
+            && !status.contains("\nState:\tZ")
+    };
+    pids.filter(is_one).collect()
+}
+
+fn number(live: &Live) -> u32 {
+    live.pid().as_raw().unsigned_abs()
+}
+
+#[test]
+fn the_command_sees_its_own_processes_and_an_init() {
+    let script = "cat /proc/1/comm; readlink /proc/self; echo $$; kill -TERM 1; kill -KILL 1; \
+                  ls -d /proc/[0-9]* | wc -l; pwd; cut -d' ' -f4 /proc/$$/stat";
+    let seen = outcome_in_time(&mut isolated(&["--pid", "--cd=/usr"], &["sh", "-c", script])).ok();
+    let lines: Vec<&str> = seen.lines().collect();
+    assert_eq!(lines[0], "hrun-init", "{seen}");
+    let [link, shell] = [1, 2].map(|line: usize| lines[line].parse::<u32>().unwrap());
+    assert!(link > shell && shell < 10, "{seen}");
+    // init, the ear, the shell, and those of the pipe.
+    assert!(lines[3].parse::<usize>().unwrap() <= 5, "{seen}");
+    assert_eq!(lines[4..], ["/usr", "0"], "its parent is outside");
+}
+
+#[test]
+fn exits_and_deadly_signals_are_the_commands() {
+    for status in [0, 1, 2, 77, 124, 125, 126, 127, 128, 255] {
+        let exit = format!("exit {status}");
+        let seen = outcome_in_time(&mut isolated(&["--pid"], &["sh", "-c", &exit]));
+        assert_eq!((seen.status, seen.signal), (Some(status), None));
+    }
+    for signal in [Signal::SIGSEGV, Signal::SIGABRT, Signal::SIGTERM, Signal::SIGKILL, Signal::SIGHUP]
+    {
+        let script = format!("kill -{} $$", signal as i32);
+        let seen = outcome_in_time(&mut isolated(&["--pid"], &["sh", "-c", &script]));
+        assert_eq!((seen.status, seen.signal), (None, Some(signal as i32)));
+    }
+    let missing = outcome_in_time(&mut isolated(&["--pid"], &["no-such-program"]));
+    assert_eq!(missing.status, Some(127));
+    assert_eq!(missing.stderr.matches("cannot run no-such-program").count(), 1, "{missing:?}");
+    let closed = outcome_in_time(&mut isolated(&["--pid"], &["/etc/passwd"]));
+    assert_eq!(closed.status, Some(126));
+}
+
+/// How signals come.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    /// To the process that was started.
+    Process,
+    /// To its process group, as shells and launchers do it.
+    Group,
+    /// To each of its processes, as Slurm does it.
+    Each,
+}
+
+const COUNTED: [i32; 12] = [
+    Signal::SIGTERM as i32,
+    Signal::SIGINT as i32,
+    Signal::SIGHUP as i32,
+    Signal::SIGQUIT as i32,
+    Signal::SIGUSR1 as i32,
+    Signal::SIGUSR2 as i32,
+    Signal::SIGALRM as i32,
+    Signal::SIGWINCH as i32,
+    Signal::SIGURG as i32,
+    Signal::SIGCONT as i32,
+    Signal::SIGXCPU as i32,
+    // One of those without a name.
+    40,
+];
+
+/// How often the command gets signals that are sent once each.
+fn counted(options: &[&str], sent: Sent) -> BTreeMap<i32, u32> {
+    let mut command = isolated(options, &["python3", "-c", COUNT]);
+    let mut live = Live::start(command.process_group(0));
+    assert_eq!(live.next_line(), "ready");
+    for signal in COUNTED {
+        send(&live, sent, signal);
+    }
+    // What is passed on comes a moment later; a signal of the same kind behind it is the last.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    live.say("end\n");
+    let line = live.next_line();
+    live.wait();
+    let pairs = line.split_whitespace().map(|pair| pair.split_once(':').unwrap());
+    pairs.map(|(signal, count)| (signal.parse().unwrap(), count.parse().unwrap())).collect()
+}
+
+fn send(live: &Live, sent: Sent, signal: i32) {
+    let targets: Vec<i32> = match sent {
+        Sent::Process => vec![live.pid().as_raw()],
+        Sent::Group => vec![-live.pid().as_raw()],
+        Sent::Each => {
+            let pid = number(live);
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            let children = children.unwrap_or_default();
+            let children = children.split_whitespace().map(|child| child.parse().unwrap());
+            [live.pid().as_raw()].into_iter().chain(children).collect()
+        }
+    };
+    for target in targets {
+        // nix has no number for signals without a name. Some of those children may be gone.
+        let mut kill = Command::new("/bin/kill");
+        kill.args([&format!("-{signal}"), "--", &target.to_string()]).stderr(Stdio::null());
+        kill.status().unwrap();
+    }
+}
+
+#[test]
+fn every_signal_comes_once_however_it_is_sent() {
+    let once: BTreeMap<i32, u32> = COUNTED.iter().map(|signal| (*signal, 1)).collect();
+    for sent in [Sent::Process, Sent::Group, Sent::Each] {
+        for options in [&[][..], &["--pid"]] {
+            let mut seen = counted(options, sent);
+            // The kernel's own: a parent that was stopped and the like.
+            seen.retain(|signal, _| COUNTED.contains(signal));
+            assert_eq!(seen, once, "{sent:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn signals_that_nobody_catches_end_it_and_stop_it() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGKILL] {
+        let script = "echo up; exec sleep 100";
+        let mut live = Live::start(&mut isolated(&["--pid"], &["sh", "-c", script]));
+        assert_eq!(live.next_line(), "up");
+        live.send(signal);
+        assert_eq!(live.wait(), WaitStatus::Signaled(live.pid(), signal, false));
+    }
+    for stop in [Signal::SIGTSTP, Signal::SIGSTOP] {
+        let mut command = isolated(&["--pid"], &["sh", "-c", "echo up; read line; echo $line"]);
+        let mut live = Live::start(command.process_group(0));
+        assert_eq!(live.next_line(), "up");
+        live.send(stop);
+        assert_eq!(live.wait(), WaitStatus::Stopped(live.pid(), stop));
+        live.send(Signal::SIGCONT);
+        assert_eq!(live.wait(), WaitStatus::Continued(live.pid()));
+        live.say("on\n");
+        assert_eq!(live.next_line(), "on");
+        assert_eq!(live.wait(), WaitStatus::Exited(live.pid(), 0));
+    }
+}
+
+#[test]
+fn whoever_is_killed_takes_all_along() {
+    let script = "sleep 98765 & setsid sleep 98765 & echo up; wait";
+    let marker = || {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let commands = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        commands.filter(|words| words.starts_with(b"sleep\x0098765")).count()
+    };
+    for victim in ["hrun", "hrun-init", "command"] {
+        let mut live = Live::start(&mut isolated(&["--pid"], &["sh", "-c", script]));
+        assert_eq!(live.next_line(), "up");
+        let pid = match victim {
+            "hrun" => number(&live),
+            "command" => processes_named("sh", number(&live))[0],
+            init => processes_named(init, number(&live))[0],
+        };
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+        assert_eq!(live.wait(), WaitStatus::Signaled(live.pid(), Signal::SIGKILL, false), "{victim}");
+        until("all are gone", || (marker() == 0).then_some(()));
+    }
+    // What the command leaves does not outlive it either.
+    let leaves = "sleep 98765 & setsid sleep 98765 & exit 3";
+    let left = outcome_in_time(&mut isolated(&["--pid"], &["sh", "-c", leaves]));
+    assert_eq!((left.status, marker()), (Some(3), 0));
+}
+
+#[test]
+fn ten_thousand_orphans_leave_no_zombie() {
+    let script = "import os\n\
+        for _ in range(10000):\n\
+        \x20   if os.fork() == 0:\n\
+        \x20       if os.fork() == 0: os._exit(0)\n\
+        \x20       os._exit(0)\n\
+        \x20   os.wait()\n\
+        def state(pid):\n\
+        \x20   try: return open(f'/proc/{pid}/stat').read().rsplit(')')[1].split()[0]\n\
+        \x20   except OSError: return ''\n\
+        while any(state(pid) == 'Z' for pid in os.listdir('/proc') if pid.isdigit()): pass\n\
+        print(sum(pid.isdigit() for pid in os.listdir('/proc')))\n";
+    let seen = outcome_in_time(&mut isolated(&["--pid"], &["python3", "-c", script])).ok();
+    assert_eq!(seen, "3\n", "init, the ear and the command");
+}
+
+#[test]
+fn readers_of_its_output_come_to_the_end_with_the_command() {
+    let mut command = isolated(&["--pid"], &["sh", "-c", "echo out; exec >&- 2>&-; read line"]);
+    let mut live = Live::start(&mut command);
+    assert_eq!(live.next_line(), "out");
+    let script = "$hrun --pid $image sh -c 'exec >&-; sleep 2' | cat; echo end of it";
+    let mut shell = super::support::run::shell(&real("bookworm"), script);
+    let started = std::time::Instant::now();
+    assert_eq!(outcome_in_time(&mut shell).ok(), "end of it\n");
+    assert!(started.elapsed() >= std::time::Duration::from_secs(2), "the shell waits for hrun");
+    live.say("");
+    live.wait();
+    // Nobody but the command has the descriptors of the job.
+    let script = "ls -l /proc/1/fd /proc/2/fd 2>&1 | grep -c 'pipe:\\|/dev/null\\|Permission'";
+    let seen = outcome_in_time(&mut isolated(&["--pid"], &["sh", "-c", script])).stdout;
+    assert!(seen.trim().parse::<usize>().unwrap() <= 4, "{seen}");
+}
+
+#[test]
+fn mask_and_dispositions_are_inherited() {
+    let show = "grep -E '^Sig(Blk|Ign|Pnd)' /proc/self/status";
+    for preparation in ["--ignore-signal=CHLD,PIPE", "--block-signal=USR2,TERM"] {
+        let run = |words: &[&str]| {
+            let mut command = as_tester(Path::new("/usr/bin/env"));
+            outcome(command.arg(preparation).args(words)).ok()
+        };
+        let bare = run(&["sh", "-c", show]);
+        let (hrun, image) = (program("hrun"), real("bookworm"));
+        let inside =
+            run(&[hrun.to_str().unwrap(), "--pid", image.to_str().unwrap(), "sh", "-c", show]);
+        assert_eq!(inside, bare, "{preparation}");
+    }
+}
+
+#[test]
+fn on_a_terminal_keys_jobs_and_sizes_work() {
+    let image = real("bookworm");
+    let hrun = program("hrun");
+    let mut terminal = Terminal::start(Path::new("/bin/bash"), &["--norc", "-i"]);
+    let mut type_in = |keys: &str, wanted: &str| {
+        terminal.press(keys);
+        terminal.wait_for(|line| line.contains(wanted));
+    };
+    type_in("PS1=; stty -echo; echo ready\n", "ready");
+    let start = format!("{} --pid {} ", hrun.display(), image.display());
+    // Ctrl-C ends what runs, once.
+    type_in(&format!("{start} sh -c 'trap \"echo caught\" INT; echo up; sleep 5'\n"), "up");
+    type_in("\u{3}", "caught");
+    type_in("echo $?\n", "0");
+    // Ctrl-Z stops it, and fg brings it back to the keyboard.
+    type_in(&format!("{start} sh -c 'echo up; read line; echo read $line'\n"), "up");
+    type_in("\u{1a}", "Stopped");
+    type_in("fg\n", "sh -c");
+    type_in("typed\n", "read typed");
+    type_in("stty rows 33 cols 77; echo set\n", "set");
+    let size = format!("{start} python3 -c 'import os; print(*os.get_terminal_size())'\n");
+    type_in(&size, "77 33");
+    // In a pipe with another program that wants the terminal.
+    type_in(&format!("{start} echo piped | cat; echo after\n"), "after");
+    terminal.press("exit\n");
+}
+
+/// Every way to be told and every signal, as a table for docs/signals.md.
+#[test]
+fn the_table_of_signals_is_what_is_seen() {
+    let mut table = String::from(
+        "# Signals\n\n\
+         What the command got of a signal that was sent once, and how its parent saw it end; written by a test\n\
+         (`tests/pids.rs`). *Process* is the one that was started, *group* its process group, as terminals, shells and\n\
+         launchers send to it, *each* every process of it, as Slurm does.\n\n\
+         | signal | plain: process | group | each | `--pid`: process | group | each | uncaught: plain | `--pid` |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    let ways = [Sent::Process, Sent::Group, Sent::Each];
+    let counts: Vec<BTreeMap<i32, u32>> = [&[][..], &["--pid"]]
+        .iter()
+        .flat_map(|options| ways.map(|sent| counted(options, sent)))
+        .collect();
+    for number in COUNTED {
+        let Ok(signal) = Signal::try_from(number) else { continue };
+        let seen = counts.iter().map(|count| format!("{} |", count.get(&number).unwrap_or(&0)));
+        let ends = [&[][..], &["--pid"]].map(|options| format!("{} |", end_by(options, signal)));
+        let cells: Vec<String> = seen.chain(ends).collect();
+        writeln!(table, "| {} | {}", signal.as_str(), cells.join(" ")).unwrap();
+    }
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/signals.md");
+    if std::env::var_os("HRUN_UPDATE").is_some() {
+        fs::write(&document, &table).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&document).unwrap(), table, "HRUN_UPDATE=1 writes it anew");
+}
+
+/// How a command without handlers takes a signal, as its parent sees it.
+fn end_by(options: &[&str], signal: Signal) -> String {
+    let mut command = isolated(options, &["sh", "-c", "echo up; read line; exit 5"]);
+    let mut live = Live::start(command.process_group(0));
+    assert_eq!(live.next_line(), "up");
+    live.send(signal);
+    let ignores = [Signal::SIGWINCH, Signal::SIGURG, Signal::SIGCONT];
+    if ignores.contains(&signal) {
+        live.say("\n");
+    }
+    match live.wait() {
+        WaitStatus::Exited(_, status) => format!("goes on ({status})"),
+        WaitStatus::Signaled(_, by, _) => format!("ended by {}", by.as_str()),
+        other => format!("{other:?}"),
+    }
+}
