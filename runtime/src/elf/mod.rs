@@ -174,6 +174,16 @@ struct Segment {
     align: u64,
 }
 
+/// Directories in which a loader looks for what an object needs, as they are written in it:
+/// separated by colons, and with `$ORIGIN`, `$LIB` and `$PLATFORM` (ld.so(8)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SearchPath {
+    /// `DT_RPATH`: before `LD_LIBRARY_PATH`, for what it needs and for what that needs.
+    First(OsString),
+    /// `DT_RUNPATH`: after `LD_LIBRARY_PATH`, for what it needs itself.
+    Second(OsString),
+}
+
 /// What is of use in the dynamic section: offsets in the string table, and addresses.
 #[derive(Clone, Debug, Default)]
 struct Dynamic {
@@ -181,6 +191,8 @@ struct Dynamic {
     strings_size: u64,
     soname: Option<u64>,
     needed: Vec<u64>,
+    search_path: Option<u64>,
+    search_run_path: Option<u64>,
     needed_versions: Option<u64>,
     defined_versions: Option<u64>,
 }
@@ -196,6 +208,8 @@ const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
 const DT_STRSZ: u64 = 10;
 const DT_SONAME: u64 = 14;
+const DT_RPATH: u64 = 15;
+const DT_RUNPATH: u64 = 29;
 const DT_VERDEF: u64 = 0x6fff_fffc;
 const DT_VERNEED: u64 = 0x6fff_fffe;
 
@@ -245,6 +259,21 @@ impl<'a> Object<'a> {
         self.strings("needed libraries", &self.dynamic.needed)
     }
 
+    /// The directories it asks to be searched; `DT_RPATH` counts only without `DT_RUNPATH`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they lie outside of the file.
+    pub fn search_path(&self) -> Result<Option<SearchPath>, Flaw> {
+        let (kind, offset): (fn(OsString) -> SearchPath, _) =
+            match (self.dynamic.search_run_path, self.dynamic.search_path) {
+                (Some(offset), _) => (SearchPath::Second, offset),
+                (None, Some(offset)) => (SearchPath::First, offset),
+                (None, None) => return Ok(None),
+            };
+        Ok(self.strings("search path", &[offset])?.pop().map(kind))
+    }
+
     /// An object without a dynamic section is linked statically, and needs nothing.
     fn read_dynamic(&self) -> Result<Dynamic, Flaw> {
         let mut dynamic = Dynamic::default();
@@ -261,6 +290,8 @@ impl<'a> Object<'a> {
                 DT_STRTAB => dynamic.strings = Some(value),
                 DT_STRSZ => dynamic.strings_size = value,
                 DT_SONAME => dynamic.soname = Some(value),
+                DT_RPATH => dynamic.search_path = Some(value),
+                DT_RUNPATH => dynamic.search_run_path = Some(value),
                 DT_VERDEF => dynamic.defined_versions = Some(value),
                 DT_VERNEED => dynamic.needed_versions = Some(value),
                 _ => {}
