@@ -125,10 +125,9 @@ impl Recipe {
         let mut strings = Strings::default();
         let needed_versions = self.make_needed_versions(&mut strings);
         let defined_versions = self.make_defined_versions(&mut strings);
-        let soname = self.soname.map(|soname| (14, strings.add(soname)));
-        let needed: Vec<_> = self.needed.iter().map(|name| (1, strings.add(name))).collect();
-        let paths = self.search_paths.iter();
-        let paths: Vec<_> = paths.map(|(tag, path)| (*tag, strings.add(path))).collect();
+        let mut dynamic: Vec<_> = self.needed.iter().map(|name| (1, strings.add(name))).collect();
+        dynamic.extend(self.search_paths.iter().map(|(tag, path)| (*tag, strings.add(path))));
+        dynamic.extend(self.soname.map(|soname| (14, strings.add(soname))));
         let size = abi.class.address_size();
         let (header, segment) = if size == 8 { (64, 56) } else { (52, 32) };
         let align = |at: usize| at.next_multiple_of(8);
@@ -145,8 +144,6 @@ impl Recipe {
         let needed_at = place(needed_versions.len());
         let defined_at = place(defined_versions.len());
         let address = |at: usize| BASE + at as u64;
-        let mut dynamic = [needed, paths].concat();
-        dynamic.extend(soname);
         dynamic.extend([(5, address(strings_at)), (10, strings.0.len() as u64)]);
         if !needed_versions.is_empty() {
             dynamic.push((0x6fff_fffe, address(needed_at)));
