@@ -34,6 +34,7 @@ mod leftovers;
 mod loader_files;
 mod metadata;
 mod mpi;
+mod mpi_matrix;
 mod plans;
 mod plans_gpu;
 mod plans_run;

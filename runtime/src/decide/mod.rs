@@ -3,6 +3,7 @@
 mod basis;
 pub mod environment;
 pub mod layout;
+mod linked;
 mod mounts;
 mod place;
 mod points;
