@@ -71,7 +71,7 @@ pub(super) fn note(basis: Basis, tree: &Tree, start: &Path, execute: &Action) ->
     let (soname, library) = files.library(program, is_mpi)?;
     let family = family(&soname, &library, &files);
     let spoken = spoken(family, &library, &files, environment, basis.host);
-    let is_strange = family == Family::OldOpenMpi && is_newer_open_mpi(basis.host);
+    let is_strange = family == Family::OldOpenMpi && is_newer_open_mpi(environment);
     if offered.iter().any(|wire| spoken.contains(wire)) && !is_strange {
         return None;
     }
@@ -96,8 +96,8 @@ pub(super) fn note(basis: Basis, tree: &Tree, start: &Path, execute: &Action) ->
         (Family::Intel, Some(Wire::Pmi)) => ("Intel MPI", "leave I_MPI_PMI_LIBRARY out"),
         (Family::Intel, _) => (
             "Intel MPI",
-            "start it with srun --mpi=pmi2, or its own mpiexec; or, if the image has PMIx 4.2 or newer, \
-             with --set-env=I_MPI_PMI_LIBRARY=PATH/libpmix.so.2",
+            "start it with srun --mpi=pmi2, or its own mpiexec; or, if the image has PMIx 4.2 or \
+             newer, with --set-env=I_MPI_PMI_LIBRARY=PATH/libpmix.so.2",
         ),
     };
     let name = command.file_name().unwrap_or(command.as_os_str()).display();
@@ -131,8 +131,8 @@ fn offered(host: &Host) -> Option<Vec<Wire>> {
 
 /// Whether the launcher is Open MPI 5's and not within a step of srun's: then Open MPI 4 takes
 /// itself to be alone, as it is told nothing of a daemon of its own (`orte/mca/schizo`).
-fn is_newer_open_mpi(host: &Host) -> bool {
-    let has = |name| host.variable(name).is_some();
+fn is_newer_open_mpi(environment: &[Variable]) -> bool {
+    let has = |name| value(environment, name).is_some();
     has("PRTE_LAUNCHED") && !has("OMPI_MCA_orte_local_daemon_uri") && !has("SLURM_STEP_ID")
 }
 
