@@ -31,7 +31,8 @@ packages:
 	@tests/packages.sh $(TEST_PACKAGES)
 
 images: packages
-	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi mpi4py
+	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi mpi4py \
+	    wheels mpi-bookworm
 
 # Machines with GPUs and with fabrics, as trees.
 drivers: packages
@@ -78,7 +79,7 @@ test-kernels: programs
 # With what waits for clocks, takes minutes or wants large images.
 test-full: test fuzz
 	@tests/packages.sh $(KERNEL_PACKAGES)
-	@tests/images.sh $(TARGET) torch
+	@tests/images.sh $(TARGET) torch mpi-bullseye mpi-trixie
 	tests/session.sh $(TARGET) cargo test --workspace -- --ignored
 
 # Writes link/order.txt anew; worth it when much has changed of what a start runs.

@@ -371,6 +371,20 @@ fn commands_are_found_by_the_path_inside() {
     outcome.fails_with(127, &["greet"]);
 }
 
+/// As mpirun of a moved Open MPI sets it for its ranks.
+#[test]
+fn the_place_of_the_hosts_mpi_is_dropped_when_it_is_missing_inside() {
+    let image = Image::tiny();
+    image.directory("opt/mpi");
+    let seen = |host: &str, options: &[&str]| {
+        variables(image.path(), &["OPAL_PREFIX"], &[host], options).remove(0)
+    };
+    assert_eq!(seen("OPAL_PREFIX=/opt/elsewhere", &[]), "OPAL_PREFIX");
+    assert_eq!(seen("OPAL_PREFIX=/opt/mpi", &[]), "OPAL_PREFIX=/opt/mpi");
+    let set = "--set-env=OPAL_PREFIX=/opt/later";
+    assert_eq!(seen("OPAL_PREFIX=/opt/elsewhere", &[set]), "OPAL_PREFIX=/opt/later");
+}
+
 #[test]
 fn tmpdir_is_dropped_when_it_is_missing_inside() {
     let image = Image::tiny();

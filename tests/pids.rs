@@ -70,7 +70,8 @@ fn exits_and_deadly_signals_are_the_commands() {
         let seen = outcome_in_time(&mut isolated(&["--pid"], &["sh", "-c", &exit]));
         assert_eq!((seen.status, seen.signal), (Some(status), None));
     }
-    for signal in [Signal::SIGSEGV, Signal::SIGABRT, Signal::SIGTERM, Signal::SIGKILL, Signal::SIGHUP]
+    for signal in
+        [Signal::SIGSEGV, Signal::SIGABRT, Signal::SIGTERM, Signal::SIGKILL, Signal::SIGHUP]
     {
         let script = format!("kill -{} $$", signal as i32);
         let seen = outcome_in_time(&mut isolated(&["--pid"], &["sh", "-c", &script]));
@@ -162,7 +163,9 @@ fn every_signal_comes_once_however_it_is_sent() {
 
 #[test]
 fn signals_that_nobody_catches_end_it_and_stop_it() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGKILL] {
+    for signal in
+        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGKILL]
+    {
         let script = "echo up; exec sleep 100";
         let mut live = Live::start(&mut isolated(&["--pid"], &["sh", "-c", script]));
         assert_eq!(live.next_line(), "up");
@@ -200,7 +203,11 @@ fn whoever_is_killed_takes_all_along() {
             init => processes_named(init, number(&live))[0],
         };
         kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
-        assert_eq!(live.wait(), WaitStatus::Signaled(live.pid(), Signal::SIGKILL, false), "{victim}");
+        assert_eq!(
+            live.wait(),
+            WaitStatus::Signaled(live.pid(), Signal::SIGKILL, false),
+            "{victim}"
+        );
         until("all are gone", || (marker() == 0).then_some(()));
     }
     // What the command leaves does not outlive it either.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
 use nix::errno::Errno;
-use runtime::elf::{Abi, Flaw, NeededVersion, Object, Source};
+use runtime::elf::{Abi, Flaw, NeededVersion, Object, SearchPath, Source};
 use runtime::sys;
 
 /// No read may be larger, whatever a file says of itself.
@@ -34,6 +34,7 @@ struct Everything {
     interpreter: Option<OsString>,
     soname: Option<OsString>,
     needed: Result<Vec<OsString>, Flaw>,
+    search_path: Result<Option<SearchPath>, Flaw>,
     needed_versions: Result<Vec<NeededVersion>, Flaw>,
     defined_versions: Result<Vec<OsString>, Flaw>,
     forward_compatibility: Result<Option<Vec<u8>>, Flaw>,
@@ -49,6 +50,7 @@ impl Everything {
             interpreter: object.interpreter.clone(),
             soname: object.soname.clone(),
             needed: object.needed(),
+            search_path: object.search_path(),
             needed_versions: object.needed_versions(),
             defined_versions: object.defined_versions(),
             forward_compatibility: object.forward_compatibility(),
@@ -60,12 +62,16 @@ impl Everything {
         let defined = self.defined_versions.iter().flatten().take(LOOKED_FOR);
         let versions = self.needed_versions.iter().flatten().take(LOOKED_FOR);
         let versions = versions.flat_map(|needed| [&needed.file, &needed.version]);
-        let single = self.interpreter.iter().chain(&self.soname);
+        let path = self.search_path.iter().flatten().map(|path| match path {
+            SearchPath::First(path) | SearchPath::Second(path) => path,
+        });
+        let single = self.interpreter.iter().chain(&self.soname).chain(path);
         single.chain(needed).chain(defined).chain(versions).map(OsString::as_os_str)
     }
 
     fn is_sound(&self) -> bool {
         self.needed.is_ok()
+            && self.search_path.is_ok()
             && self.needed_versions.is_ok()
             && self.defined_versions.is_ok()
             && self.forward_compatibility.is_ok()

@@ -58,8 +58,7 @@ fn mount_proc() -> Result<(), Errno> {
 
 /// Waits for children that others have left, until the pipe hangs up.
 fn reap_until_hangup(line: &OwnedFd) -> Result<(), Errno> {
-    let children =
-        SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), SfdFlags::SFD_NONBLOCK)?;
+    let children = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), SfdFlags::SFD_NONBLOCK)?;
     loop {
         let mut waits = [
             PollFd::new(line.as_fd(), PollFlags::POLLIN),
@@ -80,8 +79,6 @@ fn reap_until_hangup(line: &OwnedFd) -> Result<(), Errno> {
 /// Waits for all children that have ended: several may have sent one signal.
 fn reap() {
     let any = Pid::from_raw(-1);
-    while !matches!(
-        waitpid(any, Some(WaitPidFlag::WNOHANG)),
-        Ok(WaitStatus::StillAlive) | Err(_)
-    ) {}
+    while !matches!(waitpid(any, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(_)) {
+    }
 }

@@ -31,6 +31,11 @@ const DROPPED: [&str; 7] = [
     "LOCPATH",
 ];
 
+/// Host variables that say where an MPI is installed, as a launcher that was moved sets them for its
+/// ranks; the image's own MPI would look for its parts there.
+const INSTALLATIONS: [&str; 5] =
+    ["OPAL_PREFIX", "PMIX_PREFIX", "PMIX_INSTALL_PREFIX", "PRTE_PREFIX", "I_MPI_ROOT"];
+
 /// Host variables that `--clean-env` keeps: who the caller is, the terminal, and how launchers
 /// tell a rank what it is and which devices it has.
 const KEPT_WHEN_CLEAN: [&str; 26] = [
@@ -89,13 +94,14 @@ pub fn decide(
     let variables = BTreeMap::new();
     let mut environment = Environment { host, image, tree, variables };
     environment.take_from_host(request);
+    environment.drop_missing(&INSTALLATIONS, notes);
     let host_path = environment.remove("PATH").unwrap_or_default();
     environment.set("PATH", STANDARD_PATH, &Origin::Default);
     environment.apply_image();
     environment.append_to_path(&host_path);
     environment.append("PATH", &injected.path);
     environment.append("LD_LIBRARY_PATH", &injected.library_path);
-    environment.drop_missing_tmpdir(notes);
+    environment.drop_missing(&["TMPDIR"], notes);
     for name in &injected.unset {
         environment.remove(name);
     }
@@ -200,14 +206,16 @@ impl Environment<'_> {
         *path = OsString::from_vec(joined);
     }
 
-    /// A `TMPDIR` that does not exist makes every temporary file fail.
-    fn drop_missing_tmpdir(&mut self, notes: &mut Vec<Note>) {
-        let Some((directory, _)) = self.variables.get(OsStr::new("TMPDIR")) else { return };
-        let directory = Path::new(directory);
-        if directory.is_absolute() && self.tree.find(directory).is_none() {
-            let text = format!("TMPDIR is dropped: no {} inside", directory.display());
-            notes.push(Note::info(text));
-            self.remove("TMPDIR");
+    /// Drops variables that name a directory that is not there inside: whoever looks there fails.
+    fn drop_missing(&mut self, names: &[&str], notes: &mut Vec<Note>) {
+        for name in names {
+            let Some((directory, _)) = self.variables.get(OsStr::new(name)) else { continue };
+            let directory = Path::new(directory);
+            if directory.is_absolute() && self.tree.find(directory).is_none() {
+                let text = format!("{name} is dropped: no {} inside", directory.display());
+                notes.push(Note::info(text));
+                self.remove(name);
+            }
         }
     }
 

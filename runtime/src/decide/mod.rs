@@ -22,6 +22,7 @@ use nix::errno::Errno;
 
 use self::basis::Basis;
 pub use self::enter::enter;
+use self::mpi::Chosen;
 use self::place::{Placed, Placer};
 use self::points::Points;
 use self::tree::Tree;
@@ -49,7 +50,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     ranks::check(request, host)?;
     let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
     let mut edits = inject::find_all(request, host, image)?;
-    mpi::edit(request, basis, &mut edits)?;
+    let mpi = mpi::edit(request, basis, &mut edits)?;
     inject::finish(request, image, &mut edits);
     let limits = limits::decide(request, host, image)?;
     edits.variables.extend(limits.variable);
@@ -72,7 +73,11 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     }
     let execute = execute(request, image, &tree, environment);
     if wire::is_first(host) {
-        notes.extend(wire::note(basis, &tree, &directory, &execute.action));
+        notes.extend(match mpi {
+            Chosen::Image => wire::note(host, &tree, &directory, &execute.action),
+            Chosen::Host(note) => note,
+            Chosen::Quiet => None,
+        });
     }
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
     let capabilities = ids::capabilities(request, host);

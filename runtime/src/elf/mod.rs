@@ -176,6 +176,16 @@ struct Segment {
     align: u64,
 }
 
+/// Directories in which a loader looks for what an object needs, as they are written in it:
+/// separated by colons, and with `$ORIGIN`, `$LIB` and `$PLATFORM` (ld.so(8)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SearchPath {
+    /// `DT_RPATH`: before `LD_LIBRARY_PATH`, for what it needs and for what that needs.
+    First(OsString),
+    /// `DT_RUNPATH`: after `LD_LIBRARY_PATH`, for what it needs itself.
+    Second(OsString),
+}
+
 /// What is of use in the dynamic section: offsets in the string table, and addresses.
 #[derive(Clone, Debug, Default)]
 struct Dynamic {
@@ -183,24 +193,13 @@ struct Dynamic {
     strings_size: u64,
     soname: Option<u64>,
     needed: Vec<u64>,
+    search_path: Option<u64>,
+    search_run_path: Option<u64>,
     needed_versions: Option<u64>,
     defined_versions: Option<u64>,
-    rpath: Option<u64>,
-    runpath: Option<u64>,
     symbols: Option<u64>,
     hash: Option<u64>,
     gnu_hash: Option<u64>,
-}
-
-/// Where an object wants the libraries it needs to be looked for: lists of directories, with
-/// `$ORIGIN` for its own (ld.so(8)).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SearchPaths {
-    /// Before all others, and for the libraries' own libraries too (`DT_RPATH`); does not count
-    /// where there is the other.
-    pub rpath: Option<OsString>,
-    /// After `LD_LIBRARY_PATH` (`DT_RUNPATH`).
-    pub runpath: Option<OsString>,
 }
 
 const ET_DYN: u16 = 3;
@@ -268,17 +267,19 @@ impl<'a> Object<'a> {
         self.strings("needed libraries", &self.dynamic.needed)
     }
 
-    /// Where it wants its libraries to be looked for.
+    /// The directories it asks to be searched; `DT_RPATH` counts only without `DT_RUNPATH`.
     ///
     /// # Errors
     ///
-    /// Fails if a list lies outside of the file.
-    pub fn search_paths(&self) -> Result<SearchPaths, Flaw> {
-        let list = |at: Option<u64>| match at {
-            Some(at) => Ok(self.strings("search path", &[at])?.pop()),
-            None => Ok(None),
-        };
-        Ok(SearchPaths { rpath: list(self.dynamic.rpath)?, runpath: list(self.dynamic.runpath)? })
+    /// Fails if they lie outside of the file.
+    pub fn search_path(&self) -> Result<Option<SearchPath>, Flaw> {
+        let (kind, offset): (fn(OsString) -> SearchPath, _) =
+            match (self.dynamic.search_run_path, self.dynamic.search_path) {
+                (Some(offset), _) => (SearchPath::Second, offset),
+                (None, Some(offset)) => (SearchPath::First, offset),
+                (None, None) => return Ok(None),
+            };
+        Ok(self.strings("search path", &[offset])?.pop().map(kind))
     }
 
     /// An object without a dynamic section is linked statically, and needs nothing.
@@ -297,8 +298,8 @@ impl<'a> Object<'a> {
                 DT_STRTAB => dynamic.strings = Some(value),
                 DT_STRSZ => dynamic.strings_size = value,
                 DT_SONAME => dynamic.soname = Some(value),
-                DT_RPATH => dynamic.rpath = Some(value),
-                DT_RUNPATH => dynamic.runpath = Some(value),
+                DT_RPATH => dynamic.search_path = Some(value),
+                DT_RUNPATH => dynamic.search_run_path = Some(value),
                 DT_SYMTAB => dynamic.symbols = Some(value),
                 DT_HASH => dynamic.hash = Some(value),
                 DT_GNU_HASH => dynamic.gnu_hash = Some(value),

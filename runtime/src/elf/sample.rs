@@ -10,6 +10,8 @@ pub struct Recipe {
     pub interpreter: Option<&'static str>,
     pub soname: Option<&'static str>,
     pub needed: Vec<&'static str>,
+    /// `DT_RPATH` and `DT_RUNPATH`, by their tags.
+    pub search_paths: Vec<(u64, &'static str)>,
     /// A library, and versions of it, which are weak or not.
     pub needed_versions: Vec<(&'static str, Vec<(&'static str, bool)>)>,
     /// The first one is the base.
@@ -54,6 +56,7 @@ pub fn library(abi: Abi) -> Recipe {
         interpreter: None,
         soname: Some("libcuda.so.1"),
         needed: vec!["libm.so.6", "libc.so.6"],
+        search_paths: vec![(29, "$ORIGIN/../lib:/opt/lib")],
         needed_versions: vec![
             ("libm.so.6", vec![("GLIBC_2.29", false)]),
             ("libc.so.6", vec![("GLIBC_2.34", false), ("GLIBC_ABI_DT_RELR", true)]),
@@ -122,8 +125,9 @@ impl Recipe {
         let mut strings = Strings::default();
         let needed_versions = self.make_needed_versions(&mut strings);
         let defined_versions = self.make_defined_versions(&mut strings);
-        let soname = self.soname.map(|soname| (14, strings.add(soname)));
-        let needed: Vec<_> = self.needed.iter().map(|name| (1, strings.add(name))).collect();
+        let mut dynamic: Vec<_> = self.needed.iter().map(|name| (1, strings.add(name))).collect();
+        dynamic.extend(self.search_paths.iter().map(|(tag, path)| (*tag, strings.add(path))));
+        dynamic.extend(self.soname.map(|soname| (14, strings.add(soname))));
         let size = abi.class.address_size();
         let (header, segment) = if size == 8 { (64, 56) } else { (52, 32) };
         let align = |at: usize| at.next_multiple_of(8);
@@ -140,8 +144,6 @@ impl Recipe {
         let needed_at = place(needed_versions.len());
         let defined_at = place(defined_versions.len());
         let address = |at: usize| BASE + at as u64;
-        let mut dynamic = needed;
-        dynamic.extend(soname);
         dynamic.extend([(5, address(strings_at)), (10, strings.0.len() as u64)]);
         if !needed_versions.is_empty() {
             dynamic.push((0x6fff_fffe, address(needed_at)));

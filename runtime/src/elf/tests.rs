@@ -13,6 +13,10 @@ fn everything(bytes: &[u8]) -> Result<Vec<String>, Flaw> {
     seen.extend(object.interpreter.clone().map(text));
     seen.extend(object.soname.clone().map(text));
     seen.extend(object.needed()?.into_iter().map(text));
+    seen.extend(object.search_path()?.map(|path| match path {
+        SearchPath::First(path) => format!("first {}", path.display()),
+        SearchPath::Second(path) => format!("second {}", path.display()),
+    }));
     for needed in object.needed_versions()? {
         let weak = if needed.is_weak { " weak" } else { "" };
         seen.push(format!("{} {}{weak}", needed.file.display(), needed.version.display()));
@@ -23,10 +27,11 @@ fn everything(bytes: &[u8]) -> Result<Vec<String>, Flaw> {
     Ok(seen)
 }
 
-const EVERYTHING: [&str; 9] = [
+const EVERYTHING: [&str; 10] = [
     "libcuda.so.1",
     "libm.so.6",
     "libc.so.6",
+    "second $ORIGIN/../lib:/opt/lib",
     "libm.so.6 GLIBC_2.29",
     "libc.so.6 GLIBC_2.34",
     "libc.so.6 GLIBC_ABI_DT_RELR weak",
@@ -68,10 +73,22 @@ fn reads_programs() {
 }
 
 #[test]
+fn of_two_search_paths_the_newer_kind_counts() {
+    let read = |search_paths: &[(u64, &'static str)]| {
+        let sample = Recipe { search_paths: search_paths.to_vec(), ..library(X86_64) }.make();
+        Object::read(&sample.bytes.as_slice()).unwrap().search_path().unwrap()
+    };
+    assert_eq!(read(&[]), None);
+    assert_eq!(read(&[(15, "/old")]), Some(SearchPath::First("/old".into())));
+    assert_eq!(read(&[(15, "/old"), (29, "/new")]), Some(SearchPath::Second("/new".into())));
+}
+
+#[test]
 fn what_a_file_does_not_have_is_not_there() {
     let mut recipe = library(X86_64);
     (recipe.soname, recipe.note) = (None, None);
     recipe.needed.clear();
+    recipe.search_paths.clear();
     recipe.needed_versions.clear();
     recipe.defined_versions.clear();
     assert_eq!(everything(&recipe.make().bytes).unwrap().len(), 1);

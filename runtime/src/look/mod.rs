@@ -3,8 +3,8 @@
 //! These modules only read. They never decide what a fact means for the container.
 #![allow(clippy::disallowed_methods, reason = "this is where the host is read")]
 
-pub mod containers;
 pub mod cgroup;
+pub mod containers;
 pub mod cpus;
 pub mod directory;
 pub mod facts;

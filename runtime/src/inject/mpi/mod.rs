@@ -20,7 +20,7 @@ use self::libc::{Libc, TooOld};
 use self::parts::Parts;
 use crate::edits::{Content, Edits};
 use crate::error::{Error, Result};
-use crate::linkage::{Found, Linked, Loader};
+use crate::linkage::{self, Linked, Loader};
 use crate::look::files::OpenFiles;
 use crate::look::host::Host;
 use crate::look::image::Image;
@@ -93,12 +93,26 @@ struct Sides<'a> {
 /// Libraries of the host that go inside, by what they are asked for.
 type Taken = Vec<(OsString, PathBuf)>;
 
+/// The host's MPI, on its way inside.
+pub struct Found {
+    /// What it takes.
+    pub edits: Edits,
+    /// The libraries for C, one for each interface, with what they are linked with.
+    pub libraries: Vec<Linked>,
+}
+
+/// A loader that finds the host's MPI as hrun does.
+pub fn loader<'a>(request: &Request, host: &'a Host) -> Loader<'a> {
+    let directories = installed::directories(request, host);
+    Loader::new(&host.files, &std::env::join_paths(&directories).unwrap_or_default())
+}
+
 /// Finds the host's MPI, and all that goes with it.
 ///
 /// # Errors
 ///
 /// Fails if the host has none that can take the place of the image's; the reason names both.
-pub fn find(scene: &Scene) -> Result<Edits> {
+pub fn find(scene: &Scene) -> Result<Found> {
     let sides = Sides::look(scene);
     if sides.inside.find_name(OsStr::new("libc.so.6")).is_none() {
         return Err(sides.error("the image has no glibc, which the host's MPI is linked with"));
@@ -139,14 +153,15 @@ pub fn find(scene: &Scene) -> Result<Edits> {
     }
     sides.cover(&taken, &mut edits);
     sides.show(taken, parts.paths, &mut edits);
-    Ok(edits)
+    let of_c = installed.iter().map(|mpi| mpi.library.at.clone());
+    let mut libraries = sides.outside.load(&of_c.collect::<Vec<PathBuf>>());
+    libraries.truncate(installed.len());
+    Ok(Found { edits, libraries })
 }
 
 impl<'a> Sides<'a> {
     fn look(scene: &'a Scene<'a>) -> Self {
-        let directories = installed::directories(scene.request, scene.host);
-        let list = std::env::join_paths(&directories).unwrap_or_default();
-        let outside = Loader::new(&scene.host.files, &list);
+        let outside = loader(scene.request, scene.host);
         let inside = Loader::new(scene.inside, scene.library_path);
         let program = scene.program.map(Path::to_path_buf);
         let command = inside.load(program.as_slice());
@@ -208,7 +223,7 @@ impl<'a> Sides<'a> {
     }
 
     /// The library of a family that programs inside would get.
-    fn in_image(&self, family: Family) -> Option<Found> {
+    fn in_image(&self, family: Family) -> Option<linkage::Found> {
         let names = || family.names().iter().map(OsStr::new);
         let linked = self.command.iter().find(|linked| names().any(|name| linked.name == name));
         let found = linked.and_then(|linked| linked.found.clone());
@@ -317,7 +332,7 @@ impl<'a> Sides<'a> {
 
     /// Whether a library that both sides have is taken from the host: the one with more versions of
     /// its symbols has everything the other has.
-    fn prefers_host(&self, name: &OsStr, found: &Found) -> bool {
+    fn prefers_host(&self, name: &OsStr, found: &linkage::Found) -> bool {
         let is_of_host =
             OF_HOST.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()));
         let Some(own) = self.inside.find_name(name).filter(|_| !is_of_host) else { return true };
