@@ -39,6 +39,7 @@ mod plans_gpu;
 mod plans_run;
 mod ranks;
 mod ranks_soak;
+mod ranks_strain;
 mod signals;
 mod slurm;
 mod smoke;
