@@ -133,6 +133,21 @@ mpi4py() {
     ln -s libmpich.so.12 "$images/$1.part/usr/lib/$(gcc -print-multiarch)/libmpi.so.12"
 }
 
+# Debian's Open MPI and MPICH with the configuration that a machine has, programs that measure with
+# them, and mount points for who cannot make them.
+ranks() {
+    benches=$(dirname "$0")/../benches
+    debian ranks bookworm libopenmpi3,openmpi-bin,libmpich12
+    mkdir -p "$images/$1.part/bench" "$images/$1.part$HOME" "$images/$1.part/home/tester"
+    echo 'int main(void) { return 0; }' |
+        gcc -O2 -static -x c -o "$images/$1.part/bench/exit" -
+    gcc -O2 -Wall -Wextra -static -o "$images/$1.part/bench/meet" "$benches/meet.c"
+    for family in openmpi mpich; do
+        mpicc.$family -O2 -Wall -Wextra -o "$images/$1.part/bench/pingpong.$family" \
+            "$benches/pingpong.c"
+    done
+}
+
 for name in "${@:-}"; do
     [ -n "$name" ] || continue
     [ -e "$images/$name" ] && continue
@@ -150,6 +165,7 @@ for name in "${@:-}"; do
     leftovers) leftovers leftovers ;;
     mpi) mpi mpi ;;
     mpi4py) mpi4py mpi4py ;;
+    ranks) ranks ranks ;;
     torch) debian torch bookworm python3-torch ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac
