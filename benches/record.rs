@@ -36,10 +36,23 @@ pub struct Results<'a> {
 ///
 /// The error of the file that could not be written.
 pub fn write(results: &Results, directory: &Path) -> io::Result<String> {
-    let summary = summary(results);
+    write_files(directory, summary(results), readme(results), raw(results))
+}
+
+/// Writes the files of a record, and gives back the summary.
+///
+/// # Errors
+///
+/// As [`write`].
+pub fn write_files(
+    directory: &Path,
+    summary: String,
+    readme: String,
+    raw: String,
+) -> io::Result<String> {
     fs::create_dir_all(directory)?;
-    fs::write(directory.join("README.md"), readme(results))?;
-    fs::write(directory.join("raw.csv"), raw(results))?;
+    fs::write(directory.join("README.md"), readme)?;
+    fs::write(directory.join("raw.csv"), raw)?;
     fs::write(directory.join("summary.md"), &summary)?;
     Ok(summary)
 }
@@ -50,10 +63,13 @@ pub fn keeps_promises(results: &Results) -> bool {
 }
 
 /// A promise of docs/SPEC.md and what came of it.
-struct Promise {
-    text: String,
-    measured: String,
-    kept: bool,
+pub struct Promise {
+    /// What is promised.
+    pub text: String,
+    /// What came of it, in words.
+    pub measured: String,
+    /// Whether that is what was promised.
+    pub kept: bool,
 }
 
 fn promises(results: &Results) -> Vec<Promise> {
@@ -114,12 +130,7 @@ fn gpu_cost(lanes: &[Lane], name: &str) -> Option<f64> {
 }
 
 fn summary(results: &Results) -> String {
-    let machine = &results.machine;
-    let mut text = format!("# Start-up: {}\n\n", machine.title);
-    if let Some(warning) = &machine.warning {
-        text += &format!("**{warning}**\n\n");
-    }
-    text += &promise_table(results);
+    let mut text = opening("Start-up", &results.machine, promises(results));
     for (case, lanes) in &results.starts {
         text += &start_table(case, lanes);
     }
@@ -130,14 +141,19 @@ fn summary(results: &Results) -> String {
     text
 }
 
-fn promise_table(results: &Results) -> String {
-    let mut table = "## Promises\n\n".to_owned();
-    table += &head(&["promise", "measured", "kept"], 1);
-    for promise in promises(results) {
-        let kept = if promise.kept { "yes" } else { "NO" };
-        table += &row(&[promise.text, promise.measured, kept.to_owned()]);
+/// The beginning of a summary: what it is of, and what came of the promises.
+pub fn opening(subject: &str, machine: &Machine, promises: Vec<Promise>) -> String {
+    let mut text = format!("# {subject}: {}\n\n", machine.title);
+    if let Some(warning) = &machine.warning {
+        text += &format!("**{warning}**\n\n");
     }
-    table
+    text += "## Promises\n\n";
+    text += &head(&["promise", "measured", "kept"], 1);
+    for promise in promises {
+        let kept = if promise.kept { "yes" } else { "NO" };
+        text += &row(&[promise.text, promise.measured, kept.to_owned()]);
+    }
+    text
 }
 
 fn start_table(case: &Case, lanes: &[Lane]) -> String {

@@ -1,7 +1,6 @@
 //! The record of a run with ranks.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -10,14 +9,9 @@ use super::processes::End;
 use super::{CH_RUN, CH_RUN_JOINED, JOINING, Results};
 use crate::cases::{Case, Lane};
 use crate::measure::spread;
-use crate::record::{head, list_runtimes, missing_list, raw_cases, row, troubles};
-
-/// How often a promise or a message was looked at, and what came of it.
-struct Promise {
-    text: String,
-    measured: String,
-    kept: bool,
-}
+use crate::record::{
+    Promise, head, list_runtimes, missing_list, opening, raw_cases, row, troubles, write_files,
+};
 
 /// Writes `README.md`, `summary.md` and `raw.csv`, and gives back the summary.
 ///
@@ -25,12 +19,7 @@ struct Promise {
 ///
 /// The error of the file that could not be written.
 pub(super) fn write(results: &Results, directory: &Path) -> io::Result<String> {
-    let summary = summary(results);
-    fs::create_dir_all(directory)?;
-    fs::write(directory.join("README.md"), readme(results))?;
-    fs::write(directory.join("raw.csv"), raw(results))?;
-    fs::write(directory.join("summary.md"), &summary)?;
-    Ok(summary)
+    write_files(directory, summary(results), readme(results), raw(results))
 }
 
 /// Whether every promise was kept.
@@ -39,7 +28,7 @@ pub(super) fn keeps_promises(results: &Results) -> bool {
 }
 
 /// Joining, beside the floor: both over a bare rank.
-const OVER_FLOOR: f64 = 1.4;
+const OVER_FLOOR: f64 = 1.5;
 
 fn promises(results: &Results) -> Vec<Promise> {
     let mut promises = Vec::new();
@@ -114,17 +103,7 @@ fn sizes(lanes: &[pingpong::Lane]) -> Vec<u64> {
 }
 
 fn summary(results: &Results) -> String {
-    let machine = &results.machine;
-    let mut text = format!("# Ranks of a step: {}\n\n", machine.title);
-    if let Some(warning) = &machine.warning {
-        text += &format!("**{warning}**\n\n");
-    }
-    text += "## Promises\n\n";
-    text += &head(&["promise", "measured", "kept"], 1);
-    for promise in promises(results) {
-        let kept = if promise.kept { "yes" } else { "NO" };
-        text += &row(&[promise.text, promise.measured, kept.to_owned()]);
-    }
+    let mut text = opening("Ranks of a step", &results.machine, promises(results));
     for (case, lanes) in &results.steps {
         text += &step_table(case, lanes);
     }
