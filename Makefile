@@ -13,7 +13,7 @@ HRUN_LINK_ORDER := $(shell find "$$(rustc --print sysroot)/lib/rustlib/$(TRIPLE)
 export HRUN_LINK_ORDER
 endif
 
-.PHONY: all build demo test test-full test-kernels lint fuzz order bench install images drivers programs packages
+.PHONY: all build demo test test-full test-kernels lint fuzz order bench bench-ranks install images drivers programs packages
 
 all: build
 
@@ -97,15 +97,26 @@ install: build
 MACHINE ?= $(shell uname -m)-$(shell nproc)cpu
 RECORD := $(if $(QUICK),$(TARGET)/bench-quick,benches/results/$(shell date +%F)-$(MACHINE))
 RUNNER := CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUNNER
+# With programs and images in place.
+MEASURE = gcc -O2 -Wall -Wextra -static -o $(BUILT)/floor benches/floor.c && \
+    install -D -m 755 -t $(TARGET)/programs $(BUILT)/hrun $(BUILT)/floor && \
+    benches/apptainer.sh $(TARGET) && \
+    HRUN_BENCH_RECORD=$(RECORD) HRUN_BENCH_SOURCE=$$(git describe --always --dirty 2>/dev/null) \
+    $(if $(QUICK),HRUN_BENCH_QUICK=1) \
+    $(RUNNER)="tests/session.sh $(TARGET) benches/as-tester.sh" \
+    cargo bench --quiet --profile $(PROFILE) --bench start
 
 bench: build
 	@tests/packages.sh mmdebstrap $(BENCH_PACKAGES)
 	@tests/images.sh $(TARGET) bookworm bench complete
 	@tests/drivers.sh $(TARGET) local
-	@gcc -O2 -Wall -Wextra -static -o $(BUILT)/floor benches/floor.c
-	@install -D -m 755 -t $(TARGET)/programs $(BUILT)/hrun $(BUILT)/floor
-	@benches/apptainer.sh $(TARGET)
-	@HRUN_BENCH_RECORD=$(RECORD) HRUN_BENCH_SOURCE=$$(git describe --always --dirty 2>/dev/null) \
-	    $(if $(QUICK),HRUN_BENCH_QUICK=1) \
-	    $(RUNNER)="tests/session.sh $(TARGET) benches/as-tester.sh" \
-	    cargo bench --quiet --profile release --bench start
+	@$(MEASURE)
+
+# What being a rank of a step costs, to start and in messages: make bench-ranks [QUICK=1] [MACHINE=WORD].
+bench-ranks: RECORD := $(RECORD)-ranks
+bench-ranks: build
+	@tests/packages.sh mmdebstrap bubblewrap charliecloud gcc libc6-dev patchelf \
+	    openmpi-bin libopenmpi-dev mpich libmpich-dev
+	@tests/images.sh $(TARGET) ranks
+	@tests/drivers.sh $(TARGET) local
+	@$(MEASURE) -- ranks

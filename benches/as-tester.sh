@@ -33,6 +33,7 @@ mount --bind /home/etc/ld.so.cache /etc/ld.so.cache
 
 # Where the user can execute it, wherever the source tree is.
 cp "$1" "$HRUN_TEST_PROGRAMS/bench"
+shift
 
 inside=/home/tester/$(basename "$HRUN_BENCH_RECORD")
 status=0
@@ -42,7 +43,7 @@ setpriv --reuid tester --regid tester --init-groups --inh-caps=-all -- env -i \
     HRUN_TEST_IMAGES="$HRUN_TEST_IMAGES" HRUN_TEST_PROGRAMS="$HRUN_TEST_PROGRAMS" \
     HRUN_BENCH_RECORD="$inside" HRUN_BENCH_SOURCE="${HRUN_BENCH_SOURCE:-}" \
     ${HRUN_BENCH_QUICK:+HRUN_BENCH_QUICK=1} \
-    "$HRUN_TEST_PROGRAMS/bench" || status=$?
+    "$HRUN_TEST_PROGRAMS/bench" "$@" || status=$?
 rm "$HRUN_TEST_PROGRAMS/bench"
 for file in README.md summary.md raw.csv; do
     [ ! -e "$inside/$file" ] || cat "$inside/$file" > "$HRUN_BENCH_RECORD/$file"

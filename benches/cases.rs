@@ -42,6 +42,14 @@ pub const STARTS: &[Case] = &[
     Case { name: "256", title: "256 at once", together: 256, rounds: 20, ..SEVERAL },
 ];
 
+/// Ranks of a step, which all live until the last has come.
+pub const STEPS: &[Case] = &[
+    Case { name: "1 rank", title: "One rank", in_a_row: 1, rounds: 100, ..ONE },
+    Case { name: "16 ranks", title: "16 ranks at once", together: 16, rounds: 60, ..SEVERAL },
+    Case { name: "64 ranks", title: "64 ranks at once", together: 64, rounds: 30, ..SEVERAL },
+    Case { name: "256 ranks", title: "256 ranks at once", together: 256, rounds: 20, ..SEVERAL },
+];
+
 /// hrun against itself.
 pub const VARIANTS: Case = Case { name: "variants", title: "", ..ONE };
 
@@ -64,12 +72,17 @@ const SEVERAL: Case = Case { has_heavy: true, in_a_row: 1, limit: Duration::from
 /// Fewer turns say nothing.
 const FEWEST: usize = 3;
 
+/// Starts so many ranks or runs at once, and says what it took.
+type Start<'a> = Box<dyn FnMut(usize) -> Result<Sample, String> + 'a>;
+
 /// What was measured of one runtime in a case.
 pub struct Lane<'a> {
     /// The runtime.
     pub runtime: &'a Runtime,
     /// What `raw.csv` calls it.
     pub name: String,
+    /// Starts so many at once.
+    start: Start<'a>,
     /// Each with the number of its round.
     pub samples: Vec<(usize, Sample)>,
     /// How many turns it should have had.
@@ -81,9 +94,22 @@ pub struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    /// Makes a lane without samples.
+    /// Makes a lane without samples, of starts that have nothing to do with each other.
     pub fn new(name: String, runtime: &'a Runtime) -> Self {
-        Lane { runtime, name, samples: Vec::new(), turns: 0, failed: 0, trouble: None }
+        Lane::with(name, runtime, |together| {
+            let mut commands: Vec<_> = (0..together).map(|_| runtime.command(EXIT)).collect();
+            start_together(&mut commands)
+        })
+    }
+
+    /// Makes a lane without samples that is started in a way of its own.
+    pub fn with(
+        name: String,
+        runtime: &'a Runtime,
+        start: impl FnMut(usize) -> Result<Sample, String> + 'a,
+    ) -> Self {
+        let start = Box::new(start);
+        Lane { runtime, name, start, samples: Vec::new(), turns: 0, failed: 0, trouble: None }
     }
 
     /// Microseconds from the first spawn to the last wait.
@@ -112,8 +138,7 @@ impl<'a> Lane<'a> {
     }
 
     fn start(&mut self, case: &Case, round: usize) {
-        let mut commands: Vec<_> = (0..case.together).map(|_| self.runtime.command(EXIT)).collect();
-        match start_together(&mut commands) {
+        match (self.start)(case.together) {
             Ok(sample) => self.samples.push((round, sample)),
             Err(reason) => {
                 self.failed += 1;
@@ -130,7 +155,7 @@ impl<'a> Lane<'a> {
         for _ in 0..FEWEST {
             let clock = Instant::now();
             // A failure will show in its turns.
-            let _ = start_together(&mut [self.runtime.command(EXIT)]);
+            let _ = (self.start)(1);
             one += clock.elapsed() / FEWEST as u32;
             sleep(settle);
         }
@@ -168,7 +193,7 @@ impl Case {
             lane.plan_turns(self);
         }
         let mut order: Vec<usize> = (0..lanes.len()).collect();
-        let mut dice = Dice(0x5eed);
+        let mut dice = Dice::new();
         for round in 0..self.rounds {
             dice.shuffle(&mut order);
             for lane in &order {
@@ -181,17 +206,24 @@ impl Case {
 }
 
 /// The same order of turns in every run (xorshift64, Marsaglia 2003).
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    /// Dice that fall alike in every run.
+    pub fn new() -> Self {
+        Dice(0x5eed)
+    }
+
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 % sides as u64) as usize
     }
 
-    fn shuffle(&mut self, items: &mut [usize]) {
+    /// Puts them into another order.
+    pub fn shuffle(&mut self, items: &mut [usize]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.roll(last + 1));
         }

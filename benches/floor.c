@@ -10,7 +10,7 @@
  *     o|O TARGET OPTIONS    overlay, O rw     y LINK TARGET         symbolic link
  *     r|R TARGET            read-only         u TARGET              unmount
  *     e ROOT                enter the root    l                     leave the old one
- *     c DIR                 start directory
+ *     c DIR                 start directory   m FILE                join the first member of a meeting
  *
  * Without a step it only executes PROGRAM: what starting one more static program costs.
  *
@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -85,6 +86,36 @@ static mode_t octal(const char *digits)
     return strtoul(digits, NULL, 8);
 }
 
+static void join(const char *pid, const char *name, int kind)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%s/ns/%s", pid, name);
+    int namespace = open(path, O_RDONLY | O_CLOEXEC);
+    check(namespace, path);
+    check(setns(namespace, kind), path);
+}
+
+/* Joins the first member and writes a line, always the second, so that the file does not grow. */
+static void meet(const char *path)
+{
+    char members[4096], line[64];
+    int file = open(path, O_RDWR | O_CLOEXEC);
+
+    check(file, path);
+    check(flock(file, LOCK_EX), path);
+    ssize_t size = pread(file, members, sizeof members - 1, 0);
+    check(size, path);
+    members[size] = 0;
+    size_t first = strcspn(members, "\n") + 1;
+    int length = snprintf(line, sizeof line, "%d 0 0 0 %ld\n", getpid(), (long)size);
+    members[strcspn(members, " ")] = 0;
+    join(members, "user", CLONE_NEWUSER);
+    join(members, "mnt", CLONE_NEWNS);
+    check(pwrite(file, line, length, first), path);
+    close(file);
+}
+
 /* Takes one step; the result is the number of its arguments. */
 static int take(char step, char **arg)
 {
@@ -106,6 +137,7 @@ static int take(char step, char **arg)
     case 'e': enter(target); return 1;
     case 'l': check(umount2(".", MNT_DETACH), "umount2"); return 0;
     case 'c': check(chdir(target), target); return 1;
+    case 'm': meet(target); return 1;
     }
     fprintf(stderr, "floor: unknown step %c\n", step);
     exit(125);
@@ -117,7 +149,7 @@ int main(int argc, char **argv)
 
     if (argc < 3)
         return 125;
-    if (strcmp(argv[i], "--"))
+    if (strcmp(argv[i], "--") && strcmp(argv[i], "m"))
         unshare_all();
     while (i < argc && strcmp(argv[i], "--")) {
         char step = argv[i][0];

@@ -1,10 +1,12 @@
-//! Measures the start of hrun side by side with its peers, and writes a record (`make bench`).
+//! Measures hrun side by side with its peers, and writes a record: starts (`make bench`), or what
+//! being a rank of a step costs (`make bench-ranks`).
 #![allow(clippy::disallowed_methods, reason = "the benchmark looks, starts programs and writes")]
 
 mod cases;
 mod floor;
 mod machine;
 mod measure;
+mod ranks;
 mod record;
 mod runtimes;
 mod work;
@@ -21,7 +23,11 @@ use runtimes::{BARE, EXEC, Entry, GPU_PEERS, GPUS, HRUN, PEERS, PLAINLY, Runtime
 use work::Places;
 
 fn main() -> ExitCode {
-    match run() {
+    let result = match env::args().any(|word| word == "ranks") {
+        true => ranks::run(),
+        false => run(),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("bench: a promise was not kept");

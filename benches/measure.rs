@@ -60,11 +60,12 @@ fn failure(end: io::Result<ExitStatus>) -> Option<String> {
 }
 
 /// What all children that were waited for have used so far, theirs included.
-fn usage() -> Result<Usage, String> {
+pub fn usage() -> Result<Usage, String> {
     getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|errno| format!("getrusage: {errno}"))
 }
 
-fn cpu(usage: &Usage) -> Duration {
+/// Processor time, kernel included.
+pub fn cpu(usage: &Usage) -> Duration {
     let microseconds =
         usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Duration::from_micros(microseconds.try_into().unwrap_or(0))
@@ -75,8 +76,12 @@ fn cpu(usage: &Usage) -> Duration {
 pub struct Spread {
     /// How many there are.
     pub count: usize,
+    /// A quarter of them are below.
+    pub low: f64,
     /// Half of them are below.
     pub median: f64,
+    /// A quarter of them are above.
+    pub high: f64,
     /// 95 of 100 are below.
     pub p95: f64,
 }
@@ -86,7 +91,8 @@ pub fn spread(mut values: Vec<f64>) -> Option<Spread> {
     values.sort_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;
     let at = |share: f64| values[(last as f64 * share).round() as usize];
-    Some(Spread { count: values.len(), median: at(0.5), p95: at(0.95) })
+    let count = values.len();
+    Some(Spread { count, low: at(0.25), median: at(0.5), high: at(0.75), p95: at(0.95) })
 }
 
 /// How many system calls a start takes, up to the command's end.

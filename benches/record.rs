@@ -36,10 +36,23 @@ pub struct Results<'a> {
 ///
 /// The error of the file that could not be written.
 pub fn write(results: &Results, directory: &Path) -> io::Result<String> {
-    let summary = summary(results);
+    write_files(directory, summary(results), readme(results), raw(results))
+}
+
+/// Writes the files of a record, and gives back the summary.
+///
+/// # Errors
+///
+/// As [`write`].
+pub fn write_files(
+    directory: &Path,
+    summary: String,
+    readme: String,
+    raw: String,
+) -> io::Result<String> {
     fs::create_dir_all(directory)?;
-    fs::write(directory.join("README.md"), readme(results))?;
-    fs::write(directory.join("raw.csv"), raw(results))?;
+    fs::write(directory.join("README.md"), readme)?;
+    fs::write(directory.join("raw.csv"), raw)?;
     fs::write(directory.join("summary.md"), &summary)?;
     Ok(summary)
 }
@@ -50,10 +63,13 @@ pub fn keeps_promises(results: &Results) -> bool {
 }
 
 /// A promise of docs/SPEC.md and what came of it.
-struct Promise {
-    text: String,
-    measured: String,
-    kept: bool,
+pub struct Promise {
+    /// What is promised.
+    pub text: String,
+    /// What came of it, in words.
+    pub measured: String,
+    /// Whether that is what was promised.
+    pub kept: bool,
 }
 
 fn promises(results: &Results) -> Vec<Promise> {
@@ -114,30 +130,30 @@ fn gpu_cost(lanes: &[Lane], name: &str) -> Option<f64> {
 }
 
 fn summary(results: &Results) -> String {
-    let machine = &results.machine;
-    let mut text = format!("# Start-up: {}\n\n", machine.title);
-    if let Some(warning) = &machine.warning {
-        text += &format!("**{warning}**\n\n");
-    }
-    text += &promise_table(results);
+    let mut text = opening("Start-up", &results.machine, promises(results));
     for (case, lanes) in &results.starts {
         text += &start_table(case, lanes);
     }
     text += &variant_table(results);
     text += &gpu_table(&results.gpus);
     text += &call_table(results);
-    text += &missing_list(results);
+    text += &missing_list(results.missing);
     text
 }
 
-fn promise_table(results: &Results) -> String {
-    let mut table = "## Promises\n\n".to_owned();
-    table += &head(&["promise", "measured", "kept"], 1);
-    for promise in promises(results) {
-        let kept = if promise.kept { "yes" } else { "NO" };
-        table += &row(&[promise.text, promise.measured, kept.to_owned()]);
+/// The beginning of a summary: what it is of, and what came of the promises.
+pub fn opening(subject: &str, machine: &Machine, promises: Vec<Promise>) -> String {
+    let mut text = format!("# {subject}: {}\n\n", machine.title);
+    if let Some(warning) = &machine.warning {
+        text += &format!("**{warning}**\n\n");
     }
-    table
+    text += "## Promises\n\n";
+    text += &head(&["promise", "measured", "kept"], 1);
+    for promise in promises {
+        let kept = if promise.kept { "yes" } else { "NO" };
+        text += &row(&[promise.text, promise.measured, kept.to_owned()]);
+    }
+    text
 }
 
 fn start_table(case: &Case, lanes: &[Lane]) -> String {
@@ -199,7 +215,7 @@ fn net(case: &Case, lanes: &[Lane]) -> String {
 }
 
 /// Lanes without samples, and with fewer than they should have.
-fn troubles(lanes: &[Lane]) -> String {
+pub fn troubles(lanes: &[Lane]) -> String {
     let mut text = String::new();
     for lane in lanes {
         let Some(trouble) = &lane.trouble else { continue };
@@ -292,12 +308,13 @@ fn call_table(results: &Results) -> String {
     if failed.is_empty() { table } else { table + &failed + "\n" }
 }
 
-fn missing_list(results: &Results) -> String {
-    if results.missing.is_empty() {
+/// Runtimes that could not take part.
+pub fn missing_list(missing: &[(&Entry, String)]) -> String {
+    if missing.is_empty() {
         return String::new();
     }
     let mut text = "\n## Not measured\n".to_owned();
-    for (entry, reason) in results.missing {
+    for (entry, reason) in missing {
         text += &format!("\n- {}: {reason}", entry.name);
     }
     text + "\n"
@@ -312,17 +329,7 @@ fn readme(results: &Results) -> String {
              and NVIDIA's driver had been installed (`tests/install-gpus.sh`), and the loader's cache \
              lists the driver, because Apptainer looks for it nowhere else: hrun makes the same plan, \
              in as many instructions, without that.\n\n";
-    for runtime in results.runtimes {
-        let entry = runtime.entry;
-        let version = if runtime.version.is_empty() { "" } else { ", " };
-        let _ = writeln!(text, "- **{}**{version}{}  ", entry.name, runtime.version);
-        let _ = write!(text, "  `{}{}`", variables(entry), shown(entry.line));
-        text += &if entry.note.is_empty() {
-            "\n".to_owned()
-        } else {
-            format!("  \n  {}\n", entry.note)
-        };
-    }
+    text += &list_runtimes(results.runtimes);
     text += "\nThe variants of hrun:\n\n";
     for lane in results.variants.1.iter().skip(1).step_by(2) {
         let entry = lane.runtime.entry;
@@ -337,6 +344,23 @@ fn readme(results: &Results) -> String {
         let _ = writeln!(text, "  {}", entry.note);
     }
     text += METHOD;
+    text
+}
+
+/// Who took part, and how each is started.
+pub fn list_runtimes(runtimes: &[&Runtime]) -> String {
+    let mut text = String::new();
+    for runtime in runtimes {
+        let entry = runtime.entry;
+        let version = if runtime.version.is_empty() { "" } else { ", " };
+        let _ = writeln!(text, "- **{}**{version}{}  ", entry.name, runtime.version);
+        let _ = write!(text, "  `{}{}`", variables(entry), shown(entry.line));
+        text += &if entry.note.is_empty() {
+            "\n".to_owned()
+        } else {
+            format!("  \n  {}\n", entry.note)
+        };
+    }
     text
 }
 
@@ -373,11 +397,16 @@ have none in the first table.
 
 /// A line a turn.
 fn raw(results: &Results) -> String {
-    let mut text = "case,round,runtime,wall_us,cpu_us,faults\n".to_owned();
     let (variants, lanes) = &results.variants;
     let (gpus, gpu_lanes) = &results.gpus;
     let cases = results.starts.iter().map(|(case, lanes)| (case, lanes));
-    for (case, lanes) in cases.chain([(variants, lanes), (gpus, gpu_lanes)]) {
+    raw_cases(cases.chain([(variants, lanes), (gpus, gpu_lanes)]))
+}
+
+/// The samples of cases, a line each.
+pub fn raw_cases<'a>(cases: impl Iterator<Item = (&'a Case, &'a Vec<Lane<'a>>)>) -> String {
+    let mut text = "case,round,runtime,wall_us,cpu_us,faults\n".to_owned();
+    for (case, lanes) in cases {
         for lane in lanes {
             for (round, sample) in &lane.samples {
                 let (wall, cpu) = (sample.wall.as_micros(), sample.cpu.as_micros());
@@ -391,13 +420,14 @@ fn raw(results: &Results) -> String {
 }
 
 /// The first rows of a table, numbers to the right.
-fn head(titles: &[&str], words: usize) -> String {
+pub fn head(titles: &[&str], words: usize) -> String {
     let rules = (0..titles.len()).map(|column| if column < words { "---" } else { "--:" });
     let rules: Vec<String> = rules.map(str::to_owned).collect();
     let titles: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
     row(&titles) + &row(&rules)
 }
 
-fn row(cells: &[String]) -> String {
+/// A row of a table.
+pub fn row(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }

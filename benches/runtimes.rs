@@ -43,7 +43,8 @@ pub struct Entry {
     pub is_heavy: bool,
 }
 
-const PLAIN: Entry = Entry {
+/// What most entries are.
+pub const PLAIN: Entry = Entry {
     name: "",
     package: "",
     line: "",
@@ -144,7 +145,7 @@ pub const PEERS: &[Entry] = &[
 ];
 
 /// Without the set-user-id program it also has, which Debian packages apart.
-const APPTAINER: Entry = Entry {
+pub const APPTAINER: Entry = Entry {
     name: "apptainer",
     package: "apptainer, of sid, which benches/apptainer.sh did not get",
     line: "apptainer exec --userns {image} {command}",
@@ -277,11 +278,19 @@ impl Runtime {
 
     /// Makes a start of a program in the image, ready to be spawned.
     pub fn command(&self, program: &str) -> Command {
+        self.one_of(1, program)
+    }
+
+    /// Makes one of so many starts that belong together; some runtimes have to be told how many.
+    pub fn one_of(&self, count: usize, program: &str) -> Command {
         /// Containers that exist at the same time need names of their own.
         static SERIAL: AtomicUsize = AtomicUsize::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed).to_string();
         let mut words = self.words.iter().map(|word| match word.to_str() {
-            Some(text) => text.replace("{command}", program).replace("{serial}", &serial).into(),
+            Some(text) => {
+                let text = text.replace("{command}", program).replace("{serial}", &serial);
+                text.replace("{count}", &count.to_string()).into()
+            }
             None => word.clone(),
         });
         let mut command = Command::new(words.next().unwrap_or_default());

@@ -22,8 +22,14 @@ pub struct Places {
     image: PathBuf,
     /// `{complete}`: the same, lacking nothing.
     complete: PathBuf,
+    /// `{ranks}`: the same with MPI libraries and programs of `make bench-ranks`.
+    ranks: PathBuf,
+    /// `{meeting}`: where ranks of the floor program find a living rank.
+    pub meeting: PathBuf,
     /// `{work}`: a directory for this run, removed at its end.
     pub work: PathBuf,
+    /// The name of a job that is this run's alone.
+    pub job: String,
 }
 
 impl Places {
@@ -38,16 +44,19 @@ impl Places {
         let (images, programs) = (variable("HRUN_TEST_IMAGES")?, variable("HRUN_TEST_PROGRAMS")?);
         let home = variable("HOME")?;
         env::set_current_dir(&home).map_err(|error| format!("{}: {error}", home.display()))?;
-        let work = home.join(format!(".hrun-bench-{}", process::id()));
-        let (image, complete) = (images.join("bench"), images.join("complete"));
-        let places = Places { programs, home, image, complete, work };
+        let job = format!("bench-{}", process::id());
+        let work = home.join(format!(".hrun-{job}"));
+        let [image, complete, ranks] = ["bench", "complete", "ranks"].map(|name| images.join(name));
+        let uid = nix::unistd::geteuid();
+        let meeting = PathBuf::from(format!("/dev/shm/hrun-{uid}/{job}"));
+        let places = Places { programs, home, image, complete, ranks, meeting, work, job };
         places.fill_work().map_err(|error| format!("{}: {error}", places.work.display()))?;
         Ok(places)
     }
 
     fn fill_work(&self) -> std::io::Result<()> {
         for directory in
-            ["apptainer", "config/hrun", "crun", "runc", "podman", "podman-run", "runtime"]
+            ["apptainer", "config/hrun", "crun", "runc", "podman", "podman-run", "runtime", "tmp"]
         {
             fs::create_dir_all(self.work.join(directory))?;
         }
@@ -83,9 +92,11 @@ impl Places {
     }
 
     /// Inner directories before outer ones.
-    fn names(&self) -> [(&'static str, &Path); 5] {
+    fn names(&self) -> [(&'static str, &Path); 7] {
         [
+            ("meeting", &self.meeting),
             ("work", &self.work),
+            ("ranks", &self.ranks),
             ("image", &self.image),
             ("complete", &self.complete),
             ("programs", &self.programs),

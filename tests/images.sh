@@ -184,6 +184,21 @@ EOF
     cp -al "$images/wheels/impi_rt" "$root/opt/"
 }
 
+# Debian's Open MPI and MPICH with the configuration that a machine has, programs that measure with
+# them, and mount points for who cannot make them.
+ranks() {
+    benches=$(dirname "$0")/../benches
+    debian ranks bookworm libopenmpi3,openmpi-bin,libmpich12
+    mkdir -p "$images/$1.part/bench" "$images/$1.part$HOME" "$images/$1.part/home/tester"
+    echo 'int main(void) { return 0; }' |
+        gcc -O2 -static -x c -o "$images/$1.part/bench/exit" -
+    gcc -O2 -Wall -Wextra -static -o "$images/$1.part/bench/meet" "$benches/meet.c"
+    for family in openmpi mpich; do
+        mpicc.$family -O2 -Wall -Wextra -o "$images/$1.part/bench/pingpong.$family" \
+            "$benches/pingpong.c"
+    done
+}
+
 for name in "${@:-}"; do
     [ -n "$name" ] || continue
     [ -e "$images/$name" ] && continue
@@ -203,6 +218,7 @@ for name in "${@:-}"; do
     mpi4py) mpi4py mpi4py ;;
     wheels) wheels wheels ;;
     mpi-bullseye | mpi-bookworm | mpi-trixie) mpi_of "$name" "${name#mpi-}" ;;
+    ranks) ranks ranks ;;
     torch) debian torch bookworm python3-torch ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac

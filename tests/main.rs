@@ -51,6 +51,7 @@ mod plans_mpi;
 mod plans_run;
 mod ranks;
 mod ranks_soak;
+mod ranks_strain;
 mod signals;
 mod slurm;
 mod smoke;

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::wait::WaitStatus;
+
 use super::support::live::outcome_in_time;
 use super::support::run::as_tester;
-use super::support::{Scratch, command, program, real};
+use super::support::{Live, Scratch, command, program, real};
 
 /// How many ranks: twice as many as there are processors, where tests run.
 const RANKS: &str = "4";
@@ -28,7 +30,12 @@ fn launcher(family: &str) -> Command {
 /// The user namespaces that the ranks of one run were in; every message was right.
 #[track_caller]
 fn ring(family: &str, options: &[&str]) -> BTreeSet<String> {
-    let mut command = launcher(family);
+    ring_by(launcher(family), family, options)
+}
+
+/// The same with a command that starts the ranks.
+#[track_caller]
+fn ring_by(mut command: Command, family: &str, options: &[&str]) -> BTreeSet<String> {
     if options.contains(&"--no-join") {
         // MPICH 4.0 often hangs in MPI_Finalize when UCX may use everything but CMA, on the bare
         // host as well (docs/mpi.md).
@@ -52,6 +59,45 @@ fn ranks_exchange_messages_of_all_sizes() {
         assert_eq!(ring(family, &["--contain"]).len(), 1, "{family}");
         assert_eq!(ring(family, &["--private-tmp"]).len(), 1, "{family}");
         assert_eq!(ring(family, &["--no-join"]).len(), 4, "{family}: each for itself");
+    }
+}
+
+#[test]
+fn ranks_of_a_script_between_launcher_and_hrun_meet() {
+    for family in ["openmpi", "mpich"] {
+        let mut command = launcher(family);
+        // hrun is not its last command: the shell stays between them.
+        command.args(["sh", "-c", "\"$@\"; exit $?", "wrapper"]);
+        assert_eq!(ring_by(command, family, &[]).len(), 1, "{family}");
+    }
+}
+
+/// A file that all ranks wait for, and what each prints before.
+const WAITS: &str = "readlink /proc/self/ns/user; until [ -e $0 ]; do sleep 0.02; done";
+
+#[test]
+fn runs_of_mpirun_at_the_same_time_are_apart() {
+    let scratch = Scratch::new();
+    let (image, go) = (real("mpi"), scratch.join("go"));
+    let bind = format!("--bind={}", scratch.path().display());
+    for family in ["openmpi", "mpich"] {
+        let start = || {
+            let mut command = launcher(family);
+            command.arg(program("hrun")).args(["-q", &bind]).arg(&image);
+            Live::start(command.args(["sh", "-c", WAITS]).arg(&go))
+        };
+        let runs = [start(), start()];
+        let ranks: usize = RANKS.parse().unwrap();
+        let seen = runs
+            .each_ref()
+            .map(|run| -> BTreeSet<String> { (0..ranks).map(|_| run.next_line()).collect() });
+        assert_eq!(seen.each_ref().map(BTreeSet::len), [1, 1], "{family}: {seen:?}");
+        assert_ne!(seen[0], seen[1], "{family}");
+        std::fs::write(&go, "").unwrap();
+        for mut run in runs {
+            assert!(matches!(run.wait(), WaitStatus::Exited(_, 0)), "{family}");
+        }
+        std::fs::remove_file(&go).unwrap();
     }
 }
 

@@ -5,78 +5,17 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::support::live::until;
 use super::support::machine::{cover, with_own_mounts, writes_core_files};
+use super::support::rank::{Waiting, file, namespaces, rank, step};
 use super::support::run::{as_tester, shell};
 use super::support::{
     Image, Live, Outcome, Scratch, command, lacks, outcome, program, real, tester,
 };
-
-/// The variables that srun gives a rank of a step of a test's own.
-fn step(test: &str) -> [(&'static str, String); 2] {
-    [("SLURM_JOB_ID", format!("{}-{test}", std::process::id())), ("SLURM_STEP_ID", "0".to_owned())]
-}
-
-/// A rank that runs a script in an image.
-fn rank(test: &str, image: &Path, options: &[&str], script: &str) -> Command {
-    let mut command = command(options.iter().copied());
-    command.arg(image).args(["sh", "-c", script]).envs(step(test));
-    command
-}
-
-/// A rank that has started and waits for its standard input to end.
-struct Waiting(Child);
-
-impl Waiting {
-    /// Starts a rank, and comes back when its command runs.
-    fn start(test: &str, image: &Path, options: &[&str], home: &Scratch) -> Self {
-        let ready = home.join(format!("ready-{}", fs::read_dir(home.path()).unwrap().count()));
-        let bind = format!("--bind={}", home.path().display());
-        let options = [options, &[bind.as_str()]].concat();
-        let script = format!("readlink /proc/self/ns/user > {}; cat", ready.display());
-        let mut command = rank(test, image, &options, &script);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let start = Instant::now();
-        while fs::read(&ready).is_ok_and(|seen| !seen.ends_with(b"\n")) || !ready.exists() {
-            assert!(start.elapsed() < Duration::from_secs(20), "the rank does not start");
-            sleep(Duration::from_millis(2));
-        }
-        Waiting(child)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// The numbers of its user and its mount namespace, as the host sees them.
-    fn namespaces(&self) -> [String; 2] {
-        namespaces(self.pid())
-    }
-
-    fn end(mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
-    }
-
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn namespaces(pid: u32) -> [String; 2] {
-    let link = |name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
-    ["user", "mnt"].map(|name| link(name).display().to_string())
-}
-
-/// The file a step meets in.
-fn file(test: &str) -> PathBuf {
-    let [(_, job), (_, number)] = step(test);
-    PathBuf::from(format!("/dev/shm/hrun-{}/slurm-{job}.{number}", tester().uid))
-}
 
 #[test]
 fn ranks_share_their_namespaces_in_any_order() {
@@ -234,15 +173,16 @@ fn steps_are_apart_and_leave_a_file_that_the_next_removes() {
     assert_ne!(first.namespaces()[0], second.namespaces()[0]);
     let (one, two) = (file("apart-1"), file("apart-2"));
     assert_eq!(fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(fs::metadata(&one).unwrap().len() < 100, "fifty bytes a rank");
+    assert!(fs::metadata(&one).unwrap().len() < 100, "64 bytes a rank");
     first.end();
     second.end();
-    let start = Instant::now();
-    // Each start looks at some of what is there.
-    while (one.exists() || two.exists()) && start.elapsed() < Duration::from_secs(20) {
-        Waiting::start("apart-3", &image, &[], &home).end();
-    }
-    assert!(!one.exists() && !two.exists());
+    // Each new step looks at some of what is there.
+    let mut later = 0;
+    until("the files of dead steps are swept", || {
+        later += 1;
+        Waiting::start(&format!("later-{later}"), &image, &[], &home).end();
+        (!one.exists() && !two.exists()).then_some(())
+    });
 }
 
 #[test]

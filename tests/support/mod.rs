@@ -6,6 +6,7 @@ pub mod image;
 pub mod launcher;
 pub mod live;
 pub mod machine;
+pub mod rank;
 pub mod run;
 pub mod scratch;
 pub mod session;

@@ -3,19 +3,26 @@
 //! Ranks in user namespaces of their own cannot read each other's memory, which MPI does for large
 //! messages. So the first rank makes the namespaces, and the others join those of any rank that
 //! lives. Nobody serves and nobody waits for a number of ranks: a file for each step lists the
-//! members, and flock(2) on it serialises those who come; the kernel lets go of the lock of a rank
-//! that dies. A member is known by its pid, the time it started and the numbers of its namespaces,
+//! members, and whoever makes something holds it alone by flock(2), while those who find all made
+//! come together; the kernel lets go of the lock of a rank that dies. A member is known by its pid, the time it started and the numbers of its namespaces,
 //! so a pid that is used again is told apart.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use nix::errno::Errno;
 
 use crate::paths::{below, parent};
-use crate::sys::meeting::{self, Locked, Namespaces};
+use crate::sys::meeting::{self, Hold, Locked, Namespaces};
 
 /// No more files of other steps are looked at by one start.
 const SWEPT: usize = 16;
+
+/// The bytes of a line, whatever is in it.
+const LINE: usize = 64;
+
+/// After so many lines it is looked who has ended.
+const FORGOTTEN: usize = 512;
 
 /// What a rank found at the meeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +36,15 @@ pub(super) enum Found {
     Same,
 }
 
-/// A meeting that nobody else can come to until it is left.
+/// A meeting: until it is left, nobody else comes but ranks that find somebody with their layout.
 #[derive(Debug)]
 pub(super) struct Meeting {
     file: Locked,
     layout: Option<u64>,
     /// When this process started, for those who come later.
     started: u64,
+    /// Those it has joined, if that is so.
+    namespaces: Option<Namespaces>,
 }
 
 /// A rank that came before.
@@ -52,36 +61,45 @@ impl Meeting {
     /// Comes to the meeting of a step; to none from inside a container of it, whose members are
     /// here already.
     ///
+    /// Who finds a rank with its own layout has nothing to make, and shares the lock with others of
+    /// whom that is true; everybody else is alone.
+    ///
     /// # Errors
     ///
     /// The errno of mkdir(2), open(2) or flock(2); `EPERM` if the directory is somebody else's.
-    pub(super) fn attend(file: &Path, layout: Option<u64>) -> Result<(Option<Self>, Found), Errno> {
-        let directory = parent(file).unwrap_or(Path::new("/"));
+    pub(super) fn attend(path: &Path, layout: Option<u64>) -> Result<(Option<Self>, Found), Errno> {
+        let directory = parent(path).unwrap_or(Path::new("/"));
         meeting::own_directory(directory)?;
         let started = meeting::start_time(std::process::id())?;
-        let file = Locked::open(file)?;
-        let own = Namespaces::own()?;
-        let members = members(&file.read()?);
-        if members.iter().any(|member| member.namespaces.user == own.user) {
+        let meeting = |file, namespaces| Some(Meeting { file, layout, started, namespaces });
+        match Locked::open(path, Hold::Shared)? {
+            Some(file) => {
+                if let Some(joined) = join_same(&file, layout)? {
+                    return Ok((meeting(file, Some(joined)), Found::Same));
+                }
+            }
+            // The first of its step, or one of the first, before anybody waits for it.
+            None => sweep(directory),
+        }
+        let file = Locked::make(path, Hold::Alone)?;
+        if let Some(joined) = join_same(&file, layout)? {
+            return Ok((meeting(file, Some(joined)), Found::Same));
+        }
+        let (contents, own) = (file.read()?, Namespaces::own_user()?);
+        let members = members(&contents);
+        // The kernel lets nobody join the namespace he is in.
+        if members.iter().any(|member| member.namespaces.user == own) {
             return Ok((None, Found::Nobody));
         }
-        let meeting = Meeting { file, layout, started };
-        let is_same = |member: &&Member| layout.is_some() && member.layout == layout;
-        for member in members.iter().filter(is_same) {
-            if member.namespaces.join(member.pid, member.started)? {
-                return Ok((Some(meeting), Found::Same));
-            }
+        if contents.len() != members.len() * LINE || !members.iter().any(Member::lives) {
+            forget(&file)?;
         }
-        for member in members.iter().filter(|member| !is_same(member)) {
+        for member in members.iter().filter(|member| !member.is_like(layout)) {
             if member.namespaces.join_user(member.pid, member.started)? {
-                return Ok((Some(meeting), Found::Others));
+                return Ok((meeting(file, None), Found::Others));
             }
         }
-        if !members.iter().any(Member::lives) {
-            meeting.file.clear()?;
-        }
-        sweep(directory);
-        Ok((Some(meeting), Found::Nobody))
+        Ok((meeting(file, None), Found::Nobody))
     }
 
     /// Becomes a member, and lets others come.
@@ -90,15 +108,69 @@ impl Meeting {
     ///
     /// The errno of write(2); `ENOSPC` above all.
     pub(super) fn leave(self) -> Result<(), Errno> {
-        let Namespaces { user, mount } = Namespaces::own()?;
-        let layout = self.layout.unwrap_or(0);
+        let namespaces = self.namespaces.map_or_else(Namespaces::own, Ok)?;
         let (pid, started) = (std::process::id(), self.started);
-        let line = format!("{pid} {started} {user} {mount} {layout:x}\n");
-        self.file.append(line.as_bytes())
+        let end =
+            self.file.append(&Member { pid, started, namespaces, layout: self.layout }.line())?;
+        // One of so many looks who has ended.
+        if end.is_multiple_of((LINE * FORGOTTEN) as u64) {
+            self.file.hold_alone()?;
+            forget(&self.file)?;
+        }
+        Ok(())
     }
 }
 
+/// Joins the namespaces of a rank with the same layout.
+fn join_same(file: &Locked, layout: Option<u64>) -> Result<Option<Namespaces>, Errno> {
+    // The first often lives longest, and spares reading the others.
+    let first = members(&file.first::<LINE>()?);
+    if let Some(joined) = join_any(first.iter(), layout)? {
+        return Ok(Some(joined));
+    }
+    // Who came last has most of its time before it.
+    join_any(members(&file.read()?).iter().skip(1).rev(), layout)
+}
+
+fn join_any<'a>(
+    members: impl Iterator<Item = &'a Member>,
+    layout: Option<u64>,
+) -> Result<Option<Namespaces>, Errno> {
+    for Member { pid, started, namespaces, .. } in members.filter(|it| it.is_like(layout)) {
+        if namespaces.join(*pid, *started)? {
+            return Ok(Some(*namespaces));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes off a list whoever has ended, and what is no member at all.
+fn forget(file: &Locked) -> Result<(), Errno> {
+    let contents = file.read()?;
+    if contents.is_empty() {
+        return Ok(());
+    }
+    let living = members(&contents).into_iter().filter(Member::lives);
+    file.shorten(&living.flat_map(|member| member.line()).collect::<Vec<u8>>())
+}
+
 impl Member {
+    /// Whether its mounts are as these, for others too.
+    fn is_like(&self, layout: Option<u64>) -> bool {
+        layout.is_some() && self.layout == layout
+    }
+
+    /// What is written of it.
+    fn line(&self) -> [u8; LINE] {
+        let Member { pid, started, namespaces: Namespaces { user, mount }, layout } = *self;
+        let layout = layout.unwrap_or(0);
+        let mut line = [b' '; LINE];
+        // A start some 30,000 years after that of the kernel would be cut, and be nobody.
+        let _ = write!(&mut line[..], "{pid} {started} {user} {mount} {layout:x}");
+        line[LINE - 1] = b'\n';
+        line
+    }
+
     /// Whether the process is still there, and not another of the same number.
     fn lives(&self) -> bool {
         meeting::start_time(self.pid) == Ok(self.started)
@@ -106,14 +178,18 @@ impl Member {
 }
 
 fn members(file: &[u8]) -> Vec<Member> {
-    let text = String::from_utf8_lossy(file);
-    text.lines().filter_map(member).collect()
+    let lines = file.chunks_exact(LINE).map(std::str::from_utf8);
+    lines.filter_map(|line| member(line.ok()?)).collect()
 }
 
-/// Reads a line; one that was not written to its end is nobody.
+/// Reads a line; one that hrun has not written is nobody.
 fn member(line: &str) -> Option<Member> {
-    let words: Vec<&str> = line.split(' ').collect();
-    let [pid, started, user, mount, layout] = words.as_slice() else { return None };
+    let mut words = line.strip_suffix('\n')?.trim_end().split(' ');
+    let mut word = || words.next();
+    let (pid, started, user, mount, layout) = (word()?, word()?, word()?, word()?, word()?);
+    if words.next().is_some() {
+        return None;
+    }
     let layout = u64::from_str_radix(layout, 16).ok()?;
     Some(Member {
         pid: pid.parse().ok()?,
@@ -140,13 +216,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_are_cut_or_made_up_are_nobody() {
-        let read = members(b"12 345 4026531837 4026531841 9f\n13 346 1 2 0\n14 34");
-        let pids: Vec<u32> = read.iter().map(|member| member.pid).collect();
-        assert_eq!(pids, [12, 13]);
-        assert_eq!((read[0].layout, read[1].layout), (Some(0x9f), None));
-        for line in ["", "\0\0\0", "x 1 2 3 4", "-1 1 2 3 4", "1 2 3 4 5 6", "\u{ff}"] {
-            assert_eq!(member(line), None, "{line:?}");
+    fn a_line_is_read_as_it_was_written() {
+        let namespaces = Namespaces { user: u32::MAX.into(), mount: u32::MAX.into() };
+        // The largest numbers there are, but for the time: a hundred years.
+        let (pid, started) = (1 << 22, 100 * 366 * 86_400 * 100);
+        for layout in [None, Some(1), Some(u64::MAX)] {
+            let member = Member { pid, started, namespaces, layout };
+            assert_eq!(members(&[member.line(), member.line()].concat()), [member, member]);
         }
+    }
+
+    #[test]
+    fn lines_that_are_cut_or_made_up_are_nobody() {
+        let pad = |line: &str| format!("{line:<63}\n");
+        for line in ["", "\0\0\0", "x 1 2 3 4", "-1 1 2 3 4", "1 2 3 4 5 6", "\u{ff}", "1 2 3 4"] {
+            assert_eq!(members(pad(line).as_bytes()), [], "{line:?}");
+        }
+        let good = pad("12 345 4026531837 4026531841 9f");
+        let cut = [good.as_bytes(), &good.as_bytes()[..40]].concat();
+        let read: Vec<u32> = members(&cut).iter().map(|member| member.pid).collect();
+        assert_eq!(read, [12]);
     }
 }

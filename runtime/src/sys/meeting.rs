@@ -7,15 +7,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, SFlag, fstat, lstat};
 use nix::sys::uio::{pread, pwrite};
-use nix::unistd::{ftruncate, mkdir};
+use nix::unistd::{Whence, ftruncate, lseek, mkdir, write};
 
-/// No list of members is longer; a rank takes some fifty bytes.
+/// No list of members is longer.
 const SIZE_LIMIT: usize = 1 << 20;
+
+/// More than what comes before the start time in proc(5)'s `stat`, and the time.
+const STAT: usize = 512;
 
 /// Makes a directory that nobody else may use, unless it is there.
 ///
@@ -24,11 +27,14 @@ const SIZE_LIMIT: usize = 1 << 20;
 /// The errno of mkdir(2); `EPERM` if what is there is no directory, belongs to somebody else or is
 /// open to others.
 pub fn own_directory(path: &Path) -> Result<(), Errno> {
-    match mkdir(path, Mode::S_IRWXU) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno),
-    }
-    let status = lstat(path)?;
+    // Looked for first: who makes something in a directory has it to himself for that time.
+    let status = match lstat(path) {
+        Err(Errno::ENOENT) => match mkdir(path, Mode::S_IRWXU) {
+            Ok(()) | Err(Errno::EEXIST) => lstat(path)?,
+            Err(errno) => return Err(errno),
+        },
+        status => status?,
+    };
     let is_directory = status.st_mode & libc::S_IFMT == SFlag::S_IFDIR.bits();
     let is_own = status.st_uid == super::effective_uid() && status.st_mode & 0o077 == 0;
     if is_directory && is_own { Ok(()) } else { Err(Errno::EPERM) }
@@ -46,7 +52,12 @@ pub fn names(directory: &Path) -> Vec<OsString> {
 ///
 /// `ESRCH` if there is no such process.
 pub fn start_time(pid: u32) -> Result<u64, Errno> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).map_err(|_| Errno::ESRCH)?;
+    let path = format!("/proc/{pid}/stat");
+    let file = open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    let mut stat = [0; STAT];
+    // The kernel gives as much as there is room for.
+    let count = file.and_then(|file| pread(file, &mut stat, 0)).map_err(|_| Errno::ESRCH)?;
+    let stat = &stat[..count];
     // The name may hold anything but ends at the last parenthesis; the time is the 22nd field.
     let after = stat.iter().rposition(|byte| *byte == b')').map_or(0, |end| end + 1);
     let text = String::from_utf8_lossy(&stat[after..]);
@@ -91,20 +102,51 @@ pub fn join(pid: u32) -> Result<(), Errno> {
     setns(mount, CloneFlags::CLONE_NEWNS)
 }
 
-/// A file that one process at a time holds.
+/// How a file is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Together with others who hold it so.
+    Shared,
+    /// By this process alone.
+    Alone,
+}
+
+/// A file that is held by one process, or by several who only read it and add to its end.
 #[derive(Debug)]
 pub struct Locked(OwnedFd);
 
 impl Locked {
-    /// Opens a file, made if it is not there, and waits until nobody else holds it.
+    /// Opens a file and waits until it can be held; nothing if it is not there.
     ///
     /// # Errors
     ///
     /// The errno of open(2) or flock(2); `ELOOP` for a symbolic link.
-    pub fn open(path: &Path) -> Result<Self, Errno> {
+    pub fn open(path: &Path, hold: Hold) -> Result<Option<Self>, Errno> {
+        match Self::hold(path, hold, OFlag::empty()) {
+            Err(Errno::ENOENT) => Ok(None),
+            held => held.map(Some),
+        }
+    }
+
+    /// Opens a file, made if it is not there, and waits until it can be held.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::open`].
+    pub fn make(path: &Path, hold: Hold) -> Result<Self, Errno> {
+        Self::hold(path, hold, OFlag::O_CREAT)
+    }
+
+    fn hold(path: &Path, hold: Hold, more: OFlag) -> Result<Self, Errno> {
         loop {
-            let file = open_file(path, OFlag::O_CREAT)?;
-            lock(&file, libc::LOCK_EX)?;
+            let file = open_file(path, more)?;
+            lock(
+                &file,
+                match hold {
+                    Hold::Shared => libc::LOCK_SH,
+                    Hold::Alone => libc::LOCK_EX,
+                },
+            )?;
             // Who held it before may have removed it.
             if is_at(&file, path) {
                 return Ok(Locked(file));
@@ -126,6 +168,26 @@ impl Locked {
         }
     }
 
+    /// Lets go of it, and waits until nobody else holds it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of flock(2).
+    pub fn hold_alone(&self) -> Result<(), Errno> {
+        lock(&self.0, libc::LOCK_EX)
+    }
+
+    /// Its beginning; zeros where it is shorter.
+    ///
+    /// # Errors
+    ///
+    /// The errno of read(2).
+    pub fn first<const SIZE: usize>(&self) -> Result<[u8; SIZE], Errno> {
+        let mut piece = [0; SIZE];
+        pread(&self.0, &mut piece, 0)?;
+        Ok(piece)
+    }
+
     /// All of it.
     ///
     /// # Errors
@@ -142,38 +204,48 @@ impl Locked {
         Ok(contents)
     }
 
-    /// Empties it.
+    /// Puts less in place of what is there; for who holds it alone.
+    ///
+    /// Who is killed meanwhile leaves the new beginning before the old end.
     ///
     /// # Errors
     ///
-    /// The errno of ftruncate(2).
-    pub fn clear(&self) -> Result<(), Errno> {
-        ftruncate(&self.0, 0)
+    /// The errno of write(2) or ftruncate(2); `EIO` if not all was written.
+    pub fn shorten(&self, contents: &[u8]) -> Result<(), Errno> {
+        // An offset means nothing to a file that is open for adding to its end.
+        fcntl(&self.0, FcntlArg::F_SETFL(OFlag::empty()))?;
+        let count = pwrite(&self.0, contents, 0)?;
+        fcntl(&self.0, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+        if count != contents.len() {
+            return Err(Errno::EIO);
+        }
+        ftruncate(&self.0, contents.len().try_into().unwrap_or(0))
     }
 
-    /// Adds to its end, all or nothing, and lets go of it.
+    /// Adds to its end, all or nothing, and says where that end is now.
+    ///
+    /// All the pieces have the same size, a part of a page's: so none is ever cut.
     ///
     /// # Errors
     ///
     /// The errno of write(2).
-    pub fn append(self, line: &[u8]) -> Result<(), Errno> {
-        let size = fstat(&self.0)?.st_size;
-        let count = pwrite(&self.0, line, size)?;
-        if count == line.len() {
-            return Ok(());
+    pub fn append<const SIZE: usize>(&self, piece: &[u8; SIZE]) -> Result<u64, Errno> {
+        const { assert!(4096 % SIZE == 0) };
+        match write(&self.0, piece)? {
+            count if count == SIZE => Ok(lseek(&self.0, 0, Whence::SeekCur)?.unsigned_abs()),
+            _ => Err(Errno::ENOSPC),
         }
-        ftruncate(&self.0, size)?;
-        Err(Errno::ENOSPC)
     }
 
-    /// Removes it, by its path, while it is held.
+    /// Removes it, by its path, while it is held alone.
     pub fn remove(self, path: &Path) {
         let _ = fs::remove_file(path);
     }
 }
 
 fn open_file(path: &Path, more: OFlag) -> Result<OwnedFd, Errno> {
-    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+    let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     open(path, flags | more, Mode::S_IRUSR | Mode::S_IWUSR)
 }
 
@@ -212,11 +284,16 @@ impl Namespaces {
     ///
     /// `ENOENT` where `/proc` is not mounted.
     pub fn own() -> Result<Self, Errno> {
-        let number = |name: &str| {
-            let found = fs::metadata(format!("/proc/self/ns/{name}")).map_err(|_| Errno::ENOENT);
-            found.map(|found| found.ino())
-        };
-        Ok(Namespaces { user: number("user")?, mount: number("mnt")? })
+        Ok(Namespaces { user: Self::own_user()?, mount: number("mnt")? })
+    }
+
+    /// The user namespace of this process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespaces::own`].
+    pub fn own_user() -> Result<u64, Errno> {
+        number("user")
     }
 
     /// Joins these namespaces through a process in them; false if it is not the one that started
@@ -260,4 +337,10 @@ impl Namespaces {
         let opened = (namespace("user", self.user)?, namespace("mnt", self.mount)?);
         (start_time(pid) == Ok(started)).then_some(opened)
     }
+}
+
+/// The number of a namespace of this process.
+fn number(name: &str) -> Result<u64, Errno> {
+    let found = fs::metadata(format!("/proc/self/ns/{name}")).map_err(|_| Errno::ENOENT);
+    found.map(|found| found.ino())
 }
