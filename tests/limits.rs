@@ -46,13 +46,18 @@ fn four_threads_have_no_more_than_half_a_cpu() {
 }
 
 #[test]
-#[ignore = "needs a quiet machine: make test-full"]
+#[ignore = "takes five seconds or more: make test-full"]
 fn four_threads_have_half_a_cpu() {
     if lacks("root") || lacks("limit-cgroups") {
         return;
     }
-    let share = spin(&Delegated::new(), "5");
-    assert!((0.45..=0.55).contains(&share), "{share} CPUs");
+    let groups = Delegated::new();
+    let mut shares = Vec::new();
+    // Others may take CPUs away for a while; none of them can give more than there is.
+    while shares.last().is_none_or(|share| *share < 0.45) && shares.len() < 5 {
+        shares.push(spin(&groups, "5"));
+    }
+    assert!((0.45..=0.55).contains(shares.last().unwrap()), "{shares:?} CPUs");
 }
 
 #[test]
