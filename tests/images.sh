@@ -150,6 +150,7 @@ for name in "${@:-}"; do
     leftovers) leftovers leftovers ;;
     mpi) mpi mpi ;;
     mpi4py) mpi4py mpi4py ;;
+    systemd) debian systemd bookworm systemd-sysv,dbus,libpam-systemd,util-linux ;;
     torch) debian torch bookworm python3-torch ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac

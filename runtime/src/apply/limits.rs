@@ -108,15 +108,24 @@ fn sweep(parent: &Path, prefix: &str) {
     }
 }
 
+/// What the group of this process is called, if systemd makes it.
+///
+/// # Errors
+///
+/// `ESRCH` where `/proc` is not mounted.
+pub(super) fn scope_name() -> Result<String, Errno> {
+    let pid = std::process::id();
+    // Both stay the same while programs change.
+    Ok(format!("hrun-{pid}-{}.scope", meeting::start_time(pid)?))
+}
+
 /// Starts again in a group that the systemd of the user makes; comes back if that was done.
 ///
 /// # Errors
 ///
 /// The errno of execve(2).
 pub(super) fn scope(program: &Path, properties: &[String]) -> Result<(), Errno> {
-    let pid = std::process::id();
-    // Both stay the same while programs change.
-    let unit = format!("hrun-{pid}-{}.scope", meeting::start_time(pid)?);
+    let unit = scope_name()?;
     if group::own_groups().contains(&unit) {
         return Ok(());
     }
