@@ -44,6 +44,15 @@ fn boot(kernel: &str, systemd: Option<&Path>, script: &str) -> Report {
     Report(sections.collect())
 }
 
+/// Asserts that the middle one of several shares is half a CPU: an emulated machine stands still at
+/// times, and what runs on it then seems to have run on.
+#[track_caller]
+fn assert_half_a_cpu(shares: &str) {
+    let mut sorted: Vec<f64> = shares.lines().map(|share| share.parse().unwrap()).collect();
+    sorted.sort_by(f64::total_cmp);
+    assert!((0.45..=0.55).contains(&sorted[sorted.len() / 2]), "{sorted:?} CPUs");
+}
+
 /// A shell's functions: `as COMMAND` runs it as the tester, in a group of version 2.
 const SHELL: &str = r#"
 groups=/sys/fs/cgroup
@@ -70,12 +79,7 @@ echo "== occupied"; sleep 100 & echo $! > $groups/user/cgroup.procs
 as ./hrun --memory 1g ./image /bin/probe cwd; kill $!; wait
 echo "== doctor"; as ./hrun --doctor | grep limits
 echo "== cpus"
-for attempt in 1 2 3 4 5; do
-    share=$(as ./hrun --cpus 0.5 ./image /bin/probe spin 4 5)
-    # Others may take CPUs away from the whole machine for a while.
-    [ "$(echo $share | tr -d .)" -lt 0450 ] || break
-done
-echo $share
+for attempt in 1 2 3 4 5; do as ./hrun --cpus 0.5 ./image /bin/probe spin 4 5; done
 echo "== threads"; as ./hrun --cpus 1 ./image /bin/probe env OMP_NUM_THREADS
 echo "== cpuset"; as ./hrun --limits=require --cpuset 0 $busybox nproc
 echo "== memory"; as ./hrun --memory 64M $busybox dd if=/dev/zero of=/dev/null bs=200M count=1
@@ -103,8 +107,7 @@ echo "== off"
     let seen = boot(KERNEL, None, &format!("{SHELL}{script}"));
     let doctor = seen.of("doctor");
     assert!(doctor.ends_with("cpu, cpuset, memory, pids by control groups\n"), "{doctor}");
-    let share: f64 = seen.of("cpus").trim().parse().unwrap();
-    assert!((0.45..=0.55).contains(&share), "{share} CPUs");
+    assert_half_a_cpu(seen.of("cpus"));
     assert_eq!(seen.of("threads"), "1\n");
     assert_eq!(seen.of("cpuset"), "1\n");
     let memory = seen.of("memory");
@@ -116,7 +119,8 @@ echo "== off"
     assert!(all.contains("limits: 0.5 CPUs, the CPUs 1, 64M of memory, 9 processes by a"), "{all}");
     assert!(all.contains("0::/user/hrun-1001-") && all.ends_with("gone\n"), "{all}");
     assert!(seen.of("kill").ends_with("gone\n"), "{}", seen.of("kill"));
-    assert_eq!(seen.of("step"), "hrun-1001-slurm-7.0\ngone\n");
+    let step: Vec<&str> = seen.of("step").lines().collect();
+    assert!(step[0].starts_with("hrun-1001-slurm-7.0-") && step[1..] == ["gone"], "{step:?}");
     let occupied = seen.of("occupied");
     assert!(
         occupied.contains("/sys/fs/cgroup/user is yours, and has processes in it"),
@@ -144,11 +148,7 @@ as() {
 }
 echo "== verbose"; as ./hrun -v --cpus 0.5 --memory 64M --pids-limit 9 ./image /bin/probe cat /proc/self/cgroup
 echo "== cpus"
-for attempt in 1 2 3; do
-    share=$(as ./hrun --cpus 0.5 ./image /bin/probe spin 4 5)
-    [ "$(echo $share | tr -d .)" -lt 0450 ] || break
-done
-echo $share
+for attempt in 1 2 3; do as ./hrun --cpus 0.5 ./image /bin/probe spin 4 5; done
 echo "== memory"; as ./hrun --memory 64M ./image /bin/busybox dd if=/dev/zero of=/dev/null bs=200M count=1
 echo "status $? "
 echo "== status"; as ./hrun --cpus 1 ./image /bin/probe exit 7; echo "status $? "
@@ -168,8 +168,7 @@ echo "== off"
     let group = verbose.lines().last().unwrap();
     let (manager, scope) = ("0::/user.slice/user-1001.slice/user@1001.service/", "/hrun-");
     assert!(group.starts_with(manager) && group.contains(scope), "{group}");
-    let share: f64 = seen.of("cpus").trim().parse().unwrap();
-    assert!((0.45..=0.57).contains(&share), "{share} CPUs");
+    assert_half_a_cpu(seen.of("cpus"));
     assert!(seen.of("memory").ends_with("status 137 \n"), "{}", seen.of("memory"));
     assert_eq!(seen.of("status"), "status 7 \n");
     let job = seen.of("job");

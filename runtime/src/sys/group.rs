@@ -21,10 +21,7 @@ const GLANCE: Duration = Duration::from_millis(100);
 ///
 /// The errno of mkdir(2).
 pub fn make(group: &Path) -> Result<bool, Errno> {
-    match mkdir(
-        group,
-        Mode::S_IRWXU | Mode::S_IRGRP | Mode::S_IXGRP | Mode::S_IROTH | Mode::S_IXOTH,
-    ) {
+    match mkdir(group, Mode::from_bits_truncate(0o755)) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
         Err(errno) => Err(errno),
