@@ -50,6 +50,7 @@ fn boot(kernel: &str, systemd: Option<&Path>, script: &str) -> Report {
 fn assert_half_a_cpu(shares: &str) {
     let mut sorted: Vec<f64> = shares.lines().map(|share| share.parse().unwrap()).collect();
     sorted.sort_by(f64::total_cmp);
+    println!("{sorted:?} CPUs");
     assert!((0.45..=0.55).contains(&sorted[sorted.len() / 2]), "{sorted:?} CPUs");
 }
 

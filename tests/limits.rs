@@ -55,6 +55,7 @@ fn four_threads_have_half_a_cpu() {
     // Others may take CPUs away for a while.
     let mut shares = [(); 5].map(|()| spin(&groups, "5"));
     shares.sort_by(f64::total_cmp);
+    println!("{shares:?} CPUs");
     assert!((0.45..=0.55).contains(&shares[4]), "{shares:?} CPUs");
 }
 
