@@ -74,12 +74,13 @@ fuzz:
 # In virtual machines with kernels of Debian's.
 test-kernels: programs
 	@tests/packages.sh $(KERNEL_PACKAGES)
+	@tests/images.sh $(TARGET) systemd
 	tests/session.sh $(TARGET) cargo test --test hrun -- --ignored kernels
 
 # With what waits for clocks, takes minutes or wants large images.
 test-full: test fuzz
 	@tests/packages.sh $(KERNEL_PACKAGES)
-	@tests/images.sh $(TARGET) torch mpi-bullseye mpi-trixie
+	@tests/images.sh $(TARGET) torch systemd mpi-bullseye mpi-trixie
 	tests/session.sh $(TARGET) cargo test --workspace -- --ignored
 
 # Writes link/order.txt anew; worth it when much has changed of what a start runs.

@@ -219,6 +219,7 @@ for name in "${@:-}"; do
     wheels) wheels wheels ;;
     mpi-bullseye | mpi-bookworm | mpi-trixie) mpi_of "$name" "${name#mpi-}" ;;
     ranks) ranks ranks ;;
+    systemd) debian systemd bookworm systemd-sysv,dbus,libpam-systemd,util-linux ;;
     torch) debian torch bookworm python3-torch ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::support::live::outcome_within;
-use super::support::{Scratch, lacks, program};
+use super::support::{Scratch, lacks, program, real};
 
 /// Debian's kernel of this release, for virtual machines.
 const KERNEL: &str = "linux-image-cloud-amd64";
@@ -22,9 +22,10 @@ impl Report {
     }
 }
 
-/// Boots a kernel and runs a script in it, as root, beside `hrun` and an image of the probe.
+/// Boots a kernel and runs a script in it, as root, beside `hrun` and an image of the probe; with
+/// the systemd of an image, or with nothing but busybox.
 #[track_caller]
-fn boot(kernel: &str, script: &str) -> Report {
+fn boot(kernel: &str, systemd: Option<&Path>, script: &str) -> Report {
     let payload = Scratch::new();
     let copy = |name: &str, to: &str| fs::copy(program(name), payload.join(to)).unwrap();
     payload.directory("image/bin");
@@ -35,12 +36,22 @@ fn boot(kernel: &str, script: &str) -> Report {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::var_os("HRUN_TEST_TARGET").expect("run `make test-kernels`");
     let mut machine = Command::new(root.join("tests/vm.sh"));
-    machine.arg(target).arg(kernel).arg(payload.path());
+    machine.arg(target).arg(kernel).arg(payload.path()).args(systemd);
     let seen = outcome_within(&mut machine, std::time::Duration::from_secs(180));
     assert_eq!(seen.status, Some(0), "{seen:?}");
     let sections = seen.stdout.split("== ").skip(1).filter_map(|part| part.split_once('\n'));
     let sections = sections.map(|(title, text)| (title.to_owned(), text.to_owned()));
     Report(sections.collect())
+}
+
+/// Asserts that the middle one of several shares is half a CPU: an emulated machine stands still at
+/// times, and what runs on it then seems to have run on.
+#[track_caller]
+fn assert_half_a_cpu(shares: &str) {
+    let mut sorted: Vec<f64> = shares.lines().map(|share| share.parse().unwrap()).collect();
+    sorted.sort_by(f64::total_cmp);
+    println!("{sorted:?} CPUs");
+    assert!((0.45..=0.55).contains(&sorted[sorted.len() / 2]), "{sorted:?} CPUs");
 }
 
 /// A shell's functions: `as COMMAND` runs it as the tester, in a group of version 2.
@@ -67,7 +78,9 @@ fn limits_with_control_groups_of_version_2() {
     let script = r#"
 echo "== occupied"; sleep 100 & echo $! > $groups/user/cgroup.procs
 as ./hrun --memory 1g ./image /bin/probe cwd; kill $!; wait
-echo "== cpus"; as ./hrun --cpus 0.5 ./image /bin/probe spin 4 5
+echo "== doctor"; as ./hrun --doctor | grep limits
+echo "== cpus"
+for attempt in 1 2 3 4 5; do as ./hrun --cpus 0.5 ./image /bin/probe spin 4 5; done
 echo "== threads"; as ./hrun --cpus 1 ./image /bin/probe env OMP_NUM_THREADS
 echo "== cpuset"; as ./hrun --limits=require --cpuset 0 $busybox nproc
 echo "== memory"; as ./hrun --memory 64M $busybox dd if=/dev/zero of=/dev/null bs=200M count=1
@@ -92,9 +105,10 @@ in_group user/small "./hrun --limits=require --cpus 1 ./image /bin/probe cwd"; e
 echo "== end"; ps | grep '[h]run-limits'
 echo "== off"
 "#;
-    let seen = boot(KERNEL, &format!("{SHELL}{script}"));
-    let share: f64 = seen.of("cpus").trim().parse().unwrap();
-    assert!((0.45..=0.55).contains(&share), "{share} CPUs");
+    let seen = boot(KERNEL, None, &format!("{SHELL}{script}"));
+    let doctor = seen.of("doctor");
+    assert!(doctor.ends_with("cpu, cpuset, memory, pids by control groups\n"), "{doctor}");
+    assert_half_a_cpu(seen.of("cpus"));
     assert_eq!(seen.of("threads"), "1\n");
     assert_eq!(seen.of("cpuset"), "1\n");
     let memory = seen.of("memory");
@@ -106,7 +120,8 @@ echo "== off"
     assert!(all.contains("limits: 0.5 CPUs, the CPUs 1, 64M of memory, 9 processes by a"), "{all}");
     assert!(all.contains("0::/user/hrun-1001-") && all.ends_with("gone\n"), "{all}");
     assert!(seen.of("kill").ends_with("gone\n"), "{}", seen.of("kill"));
-    assert_eq!(seen.of("step"), "hrun-1001-slurm-7.0\ngone\n");
+    let step: Vec<&str> = seen.of("step").lines().collect();
+    assert!(step[0].starts_with("hrun-1001-slurm-7.0-") && step[1..] == ["gone"], "{step:?}");
     let occupied = seen.of("occupied");
     assert!(
         occupied.contains("/sys/fs/cgroup/user is yours, and has processes in it"),
@@ -118,4 +133,47 @@ echo "== off"
     assert!(limited.contains("outside of limits this process has"), "{limited}");
     assert!(limited.ends_with("status 125 \n"), "{limited}");
     assert_eq!(seen.of("end"), "", "nobody is left");
+}
+
+#[test]
+#[ignore = "boots virtual machines: make test-kernels"]
+fn limits_by_the_systemd_of_the_user() {
+    if lacks("qemu") {
+        return;
+    }
+    let script = r#"
+systemctl start user@1001.service
+as() {
+    setpriv --reuid 1001 --regid 1001 --clear-groups \
+        env -i HOME=/home/tester PATH=/usr/bin:/bin XDG_RUNTIME_DIR=/run/user/1001 "$@"
+}
+echo "== verbose"; as ./hrun -v --cpus 0.5 --memory 64M --pids-limit 9 ./image /bin/probe cat /proc/self/cgroup
+echo "== cpus"
+for attempt in 1 2 3; do as ./hrun --cpus 0.5 ./image /bin/probe spin 4 5; done
+echo "== memory"; as ./hrun --memory 64M ./image /bin/busybox dd if=/dev/zero of=/dev/null bs=200M count=1
+echo "status $? "
+echo "== status"; as ./hrun --cpus 1 ./image /bin/probe exit 7; echo "status $? "
+echo "== job"; as env SLURM_JOB_ID=7 ./hrun --cpus 1 ./image /bin/probe cat /proc/self/cgroup
+echo "== left"
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    [ -n "$(find /sys/fs/cgroup -name 'hrun-*')" ] || break
+    sleep 0.2
+done
+find /sys/fs/cgroup -name 'hrun-*'
+echo "== off"
+"#;
+    let seen = boot(KERNEL, Some(&real("systemd")), script);
+    let verbose = seen.of("verbose");
+    let says = "hrun: note: limits: 0.5 CPUs, 64M of memory, 9 processes by your systemd\n";
+    assert_eq!(verbose.matches(says).count(), 1, "{verbose}");
+    let group = verbose.lines().last().unwrap();
+    let (manager, scope) = ("0::/user.slice/user-1001.slice/user@1001.service/", "/hrun-");
+    assert!(group.starts_with(manager) && group.contains(scope), "{group}");
+    assert_half_a_cpu(seen.of("cpus"));
+    assert!(seen.of("memory").ends_with("status 137 \n"), "{}", seen.of("memory"));
+    assert_eq!(seen.of("status"), "status 7 \n");
+    let job = seen.of("job");
+    assert!(job.starts_with("hrun: warning: limits: 1 CPU by affinity"), "{job}");
+    assert!(job.ends_with("0::/system.slice/test.service\n"), "a job is not left: {job}");
+    assert_eq!(seen.of("left"), "", "systemd removes its scopes");
 }

@@ -46,13 +46,17 @@ fn four_threads_have_no_more_than_half_a_cpu() {
 }
 
 #[test]
-#[ignore = "needs a quiet machine: make test-full"]
+#[ignore = "takes half a minute: make test-full"]
 fn four_threads_have_half_a_cpu() {
     if lacks("root") || lacks("limit-cgroups") {
         return;
     }
-    let share = spin(&Delegated::new(), "5");
-    assert!((0.45..=0.55).contains(&share), "{share} CPUs");
+    let groups = Delegated::new();
+    // Others may take CPUs away for a while.
+    let mut shares = [(); 5].map(|()| spin(&groups, "5"));
+    shares.sort_by(f64::total_cmp);
+    println!("{shares:?} CPUs");
+    assert!((0.45..=0.55).contains(&shares[4]), "{shares:?} CPUs");
 }
 
 #[test]

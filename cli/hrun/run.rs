@@ -69,7 +69,10 @@ pub fn run(invocation: Invocation) -> Result<u8> {
             decide::plan(&request, &host, &kernel, &image)?
         }
     };
-    report::notes(&plan.notes, &request);
+    // Who starts again says it then.
+    if request.dry_run.is_some() || !apply::starts_again(&plan) {
+        report::notes(&plan.notes, &request);
+    }
     if let Some(format) = request.dry_run {
         return report::plan(&plan, format);
     }

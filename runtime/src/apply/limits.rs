@@ -53,16 +53,19 @@ pub(super) fn enter(
         }
     };
     places.iter().for_each(|place| sweep(place.parent.as_path(), &prefix));
+    let mut failure = Errno::EAGAIN;
     for _ in 0..ATTEMPTS {
-        if attempt(&name, places, says, watch)? {
-            return Ok(());
+        match attempt(&name, places, says, watch) {
+            // It was removed meanwhile, and perhaps made again by another rank.
+            Err(errno @ (Errno::ENOENT | Errno::ENODEV)) => failure = errno,
+            result => return result,
         }
     }
-    Err(Errno::EAGAIN)
+    Err(failure)
 }
 
-/// Makes and joins the groups; false if one was removed meanwhile.
-fn attempt(name: &str, places: &[Place], says: Option<&str>, watch: Watch) -> Result<bool, Errno> {
+/// Makes and joins the groups.
+fn attempt(name: &str, places: &[Place], says: Option<&str>, watch: Watch) -> Result<(), Errno> {
     let mut made = Made { groups: Vec::new(), says: says.map(str::to_owned) };
     for place in places {
         let parent = place.parent.as_path();
@@ -78,13 +81,9 @@ fn attempt(name: &str, places: &[Place], says: Option<&str>, watch: Watch) -> Re
         watch(&made)?;
     }
     for place in places {
-        let path = below(place.parent.as_path(), Path::new(name));
-        match fill(&path, place) {
-            Err(Errno::ENOENT | Errno::ENODEV) if !path.is_dir() => return Ok(false),
-            result => result?,
-        }
+        fill(&below(place.parent.as_path(), Path::new(name)), place)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Sets the limits of a group and joins it.
@@ -109,15 +108,24 @@ fn sweep(parent: &Path, prefix: &str) {
     }
 }
 
+/// What the group of this process is called, if systemd makes it.
+///
+/// # Errors
+///
+/// `ESRCH` where `/proc` is not mounted.
+pub(super) fn scope_name() -> Result<String, Errno> {
+    let pid = std::process::id();
+    // Both stay the same while programs change.
+    Ok(format!("hrun-{pid}-{}.scope", meeting::start_time(pid)?))
+}
+
 /// Starts again in a group that the systemd of the user makes; comes back if that was done.
 ///
 /// # Errors
 ///
 /// The errno of execve(2).
 pub(super) fn scope(program: &Path, properties: &[String]) -> Result<(), Errno> {
-    let pid = std::process::id();
-    // Both stay the same while programs change.
-    let unit = format!("hrun-{pid}-{}.scope", meeting::start_time(pid)?);
+    let unit = scope_name()?;
     if group::own_groups().contains(&unit) {
         return Ok(());
     }

@@ -85,6 +85,12 @@ pub fn apply(plan: &Plan, keepers: Keepers) -> Ended<'_> {
     Ended::WithoutCommand
 }
 
+/// Whether carrying out a plan begins by starting hrun again.
+pub fn starts_again(plan: &Plan) -> bool {
+    matches!(plan.steps.first(), Some(Step { action: Action::Scope { .. }, .. }))
+        && limits::scope_name().is_ok_and(|name| !group::own_groups().contains(&name))
+}
+
 /// Takes actions of a plan without becoming a command, to see which of them work.
 ///
 /// # Errors

@@ -141,8 +141,8 @@ fn choose(limits: &Limits, facts: &Facts, is_quiet: bool) -> Result<Decided> {
             let size = groups::size(asked.value);
             format!("the memory limit of {size} was reached, and the kernel has killed for it")
         });
-        let shared = facts.shared.clone();
         let places = std::mem::take(&mut ways.places);
+        let shared = facts.shared.as_ref().map(|step| groups::name(step, &places));
         steps.push(Action::Limit { shared, places, says }.asked_by(&ways.origin));
     }
     let by_affinity = rest.iter().any(|missing| missing.controller == "cpu");

@@ -24,10 +24,7 @@ const USUAL_DESCRIPTORS: i32 = 1024;
 ///
 /// The errno of mkdir(2).
 pub fn make(group: &Path) -> Result<bool, Errno> {
-    match mkdir(
-        group,
-        Mode::S_IRWXU | Mode::S_IRGRP | Mode::S_IXGRP | Mode::S_IROTH | Mode::S_IXOTH,
-    ) {
+    match mkdir(group, Mode::from_bits_truncate(0o755)) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
         Err(errno) => Err(errno),
@@ -206,7 +203,12 @@ fn close_range(first: i32, last: i32) {
     if result == 0 {
         return;
     }
-    // Before Linux 5.9 there is no such call; and no list where /proc is of other processes.
+    // Before Linux 5.9 there is no such call.
+    close_listed(first, last);
+}
+
+/// The same, one by one; there is no list where /proc is of other processes.
+fn close_listed(first: i32, last: i32) {
     let names = super::meeting::names(Path::new("/proc/self/fd"));
     let listed: Vec<i32> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
     let numbers = if listed.is_empty() { (0..USUAL_DESCRIPTORS).collect() } else { listed };
@@ -221,4 +223,32 @@ pub fn say(line: &str) {
     // SAFETY: the descriptor is borrowed for one write; if it is closed, the kernel says so.
     let stream = unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) };
     let _ = write(stream, line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::IntoRawFd;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn without_pidfds_a_process_is_waited_for_by_its_number() {
+        let mut child = Command::new("sleep").arg("0.05").spawn().unwrap();
+        let start = crate::sys::meeting::start_time(child.id()).unwrap();
+        Process::Number(child.id(), start).wait();
+        assert!(child.try_wait().unwrap().is_some(), "it has ended");
+        Process::Number(child.id(), start).wait();
+        assert_eq!(Process::open(child.id()).unwrap_err(), Errno::ESRCH);
+    }
+
+    #[test]
+    fn without_close_range_descriptors_are_closed_one_by_one() {
+        let file = fs::File::open("/").unwrap().into_raw_fd();
+        let link = format!("/proc/self/fd/{file}");
+        assert!(fs::symlink_metadata(&link).is_ok());
+        close_listed(file, file);
+        // Another thread may have been given the number meanwhile, for something else.
+        assert!(!fs::read_link(&link).is_ok_and(|path| path == Path::new("/")));
+    }
 }

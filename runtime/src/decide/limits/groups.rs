@@ -1,5 +1,9 @@
 //! Where a control group is made for each limit, and what is said where there is none.
 
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::FxHasher;
+
 use super::Facts;
 use crate::cpus::CpuList;
 use crate::error::Error;
@@ -242,6 +246,13 @@ fn place(
         place.settings.extend(settings.iter().cloned());
     }
     (!place.settings.is_empty()).then_some(place)
+}
+
+/// What ranks of a step call their group: those with the same limits share one.
+pub(super) fn name(step: &str, places: &[Place]) -> String {
+    let mut hasher = FxHasher::default();
+    places.hash(&mut hasher);
+    format!("{step}-{:x}", hasher.finish())
 }
 
 /// Why there is no control group for a limit.

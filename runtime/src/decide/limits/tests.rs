@@ -53,7 +53,8 @@ fn read(limits: &Limits, facts: &Facts) -> (Vec<String>, Vec<String>) {
                 format!("{} +{}: {}", place.parent, place.enable.join("+"), set.join(" "))
             };
             let places: Vec<String> = places.iter().map(place).collect();
-            format!("{} in {}", shared.as_deref().unwrap_or("own"), places.join(" and "))
+            let whose = shared.as_deref().map(|name| name.rsplit_once('-').unwrap().0);
+            format!("{} in {}", whose.unwrap_or("own"), places.join(" and "))
         }
         action => action.describe(),
     };
@@ -181,4 +182,17 @@ fn the_systemd_of_the_user_is_asked_where_it_can_do_everything() {
     let facts = Facts { manager: manager("memory pids"), ..v2(Vec::new()) };
     let (steps, _) = read(&limits, &facts);
     assert_eq!(steps, ["keep to the CPUs 0-1"], "it cannot limit CPUs");
+}
+
+#[test]
+fn ranks_with_the_same_limits_share_a_group() {
+    let facts =
+        Facts { shared: Some("slurm-7.0".to_owned()), ..v2(vec![group("/g/user", "cpu memory")]) };
+    let name = |limits: Limits| match &choose(&limits, &facts, false).unwrap().steps[0].action {
+        Action::Limit { shared: Some(name), .. } => name.clone(),
+        action => panic!("{action:?}"),
+    };
+    let small = || Limits { memory: ask(1 << 20), ..Limits::default() };
+    assert_eq!(name(small()), name(small()));
+    assert_ne!(name(small()), name(Limits { memory: ask(1 << 30), ..Limits::default() }));
 }
