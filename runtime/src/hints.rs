@@ -415,7 +415,8 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Link { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }
-        | Action::Restrict { .. } => return None,
+        | Action::Restrict { .. }
+        | Action::Filter { .. } => return None,
     })
 }
 

@@ -3,11 +3,12 @@
 //! The modules fall into three kinds that never mix (docs/ARCHITECTURE.md):
 //!
 //! * **look** reads the world and returns plain data: [`look`];
-//! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`cdi`], [`ids`], [`plan`],
-//!   [`envfile`], [`passwd`], [`elf`], [`ldcache`], [`hints`], [`error`];
+//! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`cdi`], [`ids`], [`capabilities`],
+//!   [`seccomp`], [`plan`], [`envfile`], [`passwd`], [`elf`], [`ldcache`], [`hints`], [`error`];
 //! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
 
 pub mod apply;
+pub mod capabilities;
 pub mod cdi;
 pub mod decide;
 pub mod edits;
@@ -26,6 +27,7 @@ pub mod paths;
 pub mod plan;
 pub mod ranks;
 pub mod request;
+pub mod seccomp;
 pub mod sys;
 pub mod text;
 

@@ -6,6 +6,7 @@ pub mod layout;
 mod mounts;
 mod place;
 mod points;
+mod rights;
 mod tree;
 mod wire;
 
@@ -70,9 +71,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     let execute = execute(request, image, &tree, environment);
     notes.extend(wire::note(basis, &tree, &directory, &execute.action));
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
-    let capabilities = ids::capabilities(request, host);
-    let origin = request.root.as_ref().unwrap_or(&Origin::Default);
-    steps.push(Action::Restrict { capabilities }.asked_by(origin));
+    steps.extend(rights::decide(request, host, kernel, &mut notes)?);
     steps.push(execute);
     Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
 }

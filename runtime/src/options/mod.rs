@@ -46,6 +46,9 @@ pub enum Name {
     Uid,
     Gid,
     Root,
+    Seccomp,
+    CapKeep,
+    CapDrop,
     DryRun,
     Plan,
     Doctor,
@@ -95,6 +98,7 @@ pub enum Section {
     Ranks,
     Environment,
     Identity,
+    Rights,
     Diagnosis,
     General,
 }
@@ -108,6 +112,7 @@ impl Section {
             Section::Ranks => "Ranks of a job step",
             Section::Environment => "Environment variables",
             Section::Identity => "Identity",
+            Section::Rights => "Rights",
             Section::Diagnosis => "Diagnosis",
             Section::General => "General",
         }
