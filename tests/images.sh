@@ -13,13 +13,15 @@ mkdir -p "$images"
 images=$(realpath "$images")
 . "$(dirname "$0")/fakes/build.sh"
 
-debian() { # NAME SUITE PACKAGES
+debian() { # NAME SUITE PACKAGES [OPTION]...
+    root=$images/$1.part suite=$2 include=$3
+    shift 3
     if [ "$(id -u)" = 0 ]; then
-        mmdebstrap --quiet --variant=minbase --include="$3" "$2" "$images/$1.part"
+        mmdebstrap --quiet --variant=minbase --include="$include" "$@" "$suite" "$root"
     else
-        mkdir "$images/$1.part"
-        mmdebstrap --quiet --variant=minbase --include="$3" "$2" |
-            tar -C "$images/$1.part" --exclude='./dev/*' -xf - || {
+        mkdir "$root"
+        mmdebstrap --quiet --variant=minbase --include="$include" "$@" "$suite" |
+            tar -C "$root" --exclude='./dev/*' -xf - || {
             echo "hint: without lines of yours in /etc/subuid and /etc/subgid, mmdebstrap makes only" >&2
             echo "images of this machine's own release; as root: usermod --add-subuids" \
                 "100000-165535 --add-subgids 100000-165535 $(id -un)" >&2
@@ -133,6 +135,13 @@ mpi4py() {
     ln -s libmpich.so.12 "$images/$1.part/usr/lib/$(gcc -print-multiarch)/libmpi.so.12"
 }
 
+# Debian's image with a repository of packages whose installation takes a root who can give files to
+# others: users and groups, set-group-ID programs, capabilities of files.
+packages() {
+    debian packages bookworm adduser,libcap2-bin --customize-hook="$(dirname "$0")/repository.sh \
+        \"\$1\" cron uuid-runtime iputils-ping man-db"
+}
+
 for name in "${@:-}"; do
     [ -n "$name" ] || continue
     [ -e "$images/$name" ] && continue
@@ -150,6 +159,7 @@ for name in "${@:-}"; do
     leftovers) leftovers leftovers ;;
     mpi) mpi mpi ;;
     mpi4py) mpi4py mpi4py ;;
+    packages) packages packages ;;
     torch) debian torch bookworm python3-torch ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac

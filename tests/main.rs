@@ -23,6 +23,7 @@ mod environment;
 mod errors_options;
 mod exits;
 mod failures;
+mod fakeroot;
 mod gpu;
 mod gpu_choice;
 mod gpu_clients;
