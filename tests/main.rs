@@ -21,6 +21,7 @@ mod doctor;
 mod drivers;
 mod environment;
 mod errors_options;
+mod escapes;
 mod exits;
 mod failures;
 mod fakeroot;
