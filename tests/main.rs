@@ -28,6 +28,7 @@ mod fakeroot;
 mod gpu;
 mod gpu_choice;
 mod gpu_clients;
+mod hostile_images;
 mod hygiene;
 mod identity;
 mod images;

@@ -1,5 +1,6 @@
 //! The command's environment, in the order of DESIGN §5, each variable with its origin.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -64,12 +65,18 @@ const KEPT_WHEN_CLEAN: [&str; 26] = [
 /// What PATH is when neither image nor user sets it.
 const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How many bytes references to variables may stand for in all: more than the kernel gives any
+/// program, and less than lines take that each double the one before.
+const ROOM: usize = 64 << 20;
+
 /// The environment while it is being built.
 struct Environment<'a> {
     host: &'a Host,
     image: &'a Image,
     tree: &'a Tree<'a>,
     variables: BTreeMap<OsString, (OsString, Origin)>,
+    /// What is left of [`ROOM`]; nothing if it was not enough.
+    room: Cell<Option<usize>>,
 }
 
 /// Decides the whole environment of the command.
@@ -86,11 +93,12 @@ pub fn decide(
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Variable>> {
     let variables = BTreeMap::new();
-    let mut environment = Environment { host, image, tree, variables };
+    let room = Cell::new(Some(ROOM));
+    let mut environment = Environment { host, image, tree, variables, room };
     environment.take_from_host(request);
     let host_path = environment.remove("PATH").unwrap_or_default();
     environment.set("PATH", STANDARD_PATH, &Origin::Default);
-    environment.apply_image();
+    environment.apply_image()?;
     environment.append_to_path(&host_path);
     environment.append("PATH", &injected.path);
     environment.append("LD_LIBRARY_PATH", &injected.library_path);
@@ -128,13 +136,14 @@ impl Environment<'_> {
 
     /// Applies the image's own variables; each sees those before it. Who the caller is, no image
     /// can say.
-    fn apply_image(&mut self) {
+    fn apply_image(&mut self) -> Result<()> {
         let config = &self.image.config;
         let is_callers = |name: &OsStr| ["HOME", "USER", "LOGNAME"].iter().any(|own| name == *own);
         for assignment in config.environment.iter().filter(|set| !is_callers(&set.name)) {
             let origin = Origin::Image(config.source.clone());
-            self.assign(assignment, &origin);
+            self.assign(assignment, &origin)?;
         }
+        Ok(())
     }
 
     /// Adds directories that hrun makes to a list of directories.
@@ -183,13 +192,13 @@ impl Environment<'_> {
             EnvEdit::File { path, expand } => {
                 for assignment in self.read_file(path, *expand, origin)? {
                     let line = Origin::env_file(path, assignment.line);
-                    self.assign(&assignment, &line);
+                    self.assign(&assignment, &line)?;
                 }
             }
             EnvEdit::Records(path) => {
                 let records = envfile::parse_records(&self.read(path, origin)?);
                 for record in records.map_err(|fault| line_error(path, fault, origin))? {
-                    self.assign(&record, origin);
+                    self.assign(&record, origin)?;
                 }
             }
             EnvEdit::Assign { name, value, expand } => {
@@ -200,7 +209,7 @@ impl Environment<'_> {
                 } else {
                     Value::literal(value.as_bytes())
                 };
-                self.assign(&Assignment { name: name.clone(), value, line: 0 }, origin);
+                self.assign(&Assignment { name: name.clone(), value, line: 0 }, origin)?;
             }
             EnvEdit::Host(name) => {
                 let found = self.host.variables.iter().find(|(key, _)| key == name);
@@ -211,7 +220,7 @@ impl Environment<'_> {
                     None => drop(self.variables.remove(name)),
                 }
             }
-            EnvEdit::Image => self.apply_image(),
+            EnvEdit::Image => self.apply_image()?,
             EnvEdit::Unset(glob) => self.variables.retain(|name, _| !glob_matches(glob, name)),
         }
         Ok(())
@@ -234,11 +243,19 @@ impl Environment<'_> {
         parse(&file).map_err(|fault| line_error(path, fault, origin))
     }
 
-    fn assign(&mut self, assignment: &Assignment, origin: &Origin) {
-        let value = assignment
-            .value
-            .expand(&|name| self.variables.get(name).map(|(value, _)| value.clone()));
+    fn assign(&mut self, assignment: &Assignment, origin: &Origin) -> Result<()> {
+        let value = assignment.value.expand(&|name| {
+            let (value, _) = self.variables.get(name)?;
+            self.room.set(self.room.get().and_then(|room| room.checked_sub(value.len())));
+            self.room.get().map(|_| value.clone())
+        });
+        if self.room.get().is_none() {
+            let reason = "variables that stand for others have become longer than 64 MiB";
+            let attempt = format!("set {}", assignment.name.display());
+            return Err(Error::new(attempt, reason).asked_by(origin));
+        }
         self.variables.insert(assignment.name.clone(), (value, origin.clone()));
+        Ok(())
     }
 
     fn set(&mut self, name: &str, value: &str, origin: &Origin) {
