@@ -1,13 +1,12 @@
 //! Filters of system calls: --seccomp with profiles, and what they do to real calls.
 
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::support::run::program;
+use super::support::oci::{configuration, crun};
 use super::support::scratch::copy_program;
-use super::support::{Image, Outcome, Scratch, as_tester, hrun, lacks, outcome, tester};
+use super::support::{Image, Scratch, hrun, lacks, program};
 
 /// A profile of one group of calls.
 fn profile(scratch: &Scratch, default: &str, group: Value) -> String {
@@ -259,27 +258,7 @@ fn dockers_default_profile_behaves_as_it_reads() {
     }
 }
 
-/// Runs the program that makes calls as crun does it, whose filters libseccomp compiles.
-fn by_crun(image: &Image, options: &[&str]) -> Outcome {
-    use super::support::machine::{mount_cgroup2, with_own_mounts};
-    let scratch = Scratch::new();
-    for file in ["etc/resolv.conf", "etc/hosts", "etc/localtime", "etc/machine-id"] {
-        image.file(file, "");
-    }
-    image.directory(tester().home.strip_prefix("/").unwrap().to_str().unwrap());
-    let words =
-        [options, &["--dry-run=oci", image.path().to_str().unwrap(), "/bin/calls"]].concat();
-    scratch.file("bundle/config.json", hrun(words).ok());
-    let state = scratch.directory("state");
-    with_own_mounts(|| {
-        mount_cgroup2();
-        let mut crun: Command = as_tester(Path::new("crun"));
-        crun.env("XDG_RUNTIME_DIR", &state).arg("--root").arg(&state);
-        crun.args(["--cgroup-manager=disabled", "run", "--bundle"]).arg(scratch.join("bundle"));
-        outcome(crun.arg("hrun-test"))
-    })
-}
-
+/// crun's filters are compiled by libseccomp.
 #[test]
 fn crun_filters_the_same() {
     if lacks("root") || lacks("crun") {
@@ -289,7 +268,7 @@ fn crun_filters_the_same() {
     let file = format!("--seccomp={}", program("docker-seccomp.json").display());
     for options in [&[&*file][..], &[&file, "--root"], &["--seccomp=fakeroot"]] {
         let ours = hrun([options, &[image.path().to_str().unwrap(), "calls"]].concat()).lines();
-        let theirs = by_crun(&image, options).lines();
+        let theirs = crun(&configuration(&image, options, &["calls"])).lines();
         assert_eq!(ours.len(), theirs.len());
         for (ours, theirs) in ours.iter().zip(theirs.iter()) {
             // libseccomp kills what the profile is not about; hrun says that it is not there.

@@ -2,6 +2,9 @@
 //! any call one of the things the profile says.
 #![no_main]
 
+#[path = "../../runtime/src/seccomp/emulator.rs"]
+mod emulator;
+
 use libfuzzer_sys::fuzz_target;
 use runtime::capabilities::Set;
 use runtime::seccomp::profile::{Circumstances, resolve};
@@ -25,26 +28,6 @@ fn check(program: &[Instruction]) {
     assert!(program.last().is_some_and(|last| last.parts().0 == 0x06));
 }
 
-/// What a program answers to a call.
-fn run(program: &[Instruction], data: [u32; 16]) -> u32 {
-    let (mut at, mut accumulator) = (0, 0);
-    loop {
-        let (code, if_true, if_false, k) = program[at].parts();
-        at += 1;
-        let mut branch =
-            |is_true: bool| at += usize::from(if is_true { if_true } else { if_false });
-        match code {
-            0x20 => accumulator = data[k as usize / 4],
-            0x54 => accumulator &= k,
-            0x05 => at += k as usize,
-            0x15 => branch(accumulator == k),
-            0x25 => branch(accumulator > k),
-            0x35 => branch(accumulator >= k),
-            _ => return k,
-        }
-    }
-}
-
 // The call: sixteen words; and then the profile.
 fuzz_target!(|input: &[u8]| {
     let Some((call, json)) = input.split_at_checked(64) else { return };
@@ -60,7 +43,7 @@ fuzz_target!(|input: &[u8]| {
         for audit in [data[1], 0xc000_003e, 0x4000_0003] {
             data[1] = audit;
             // Any call's fate is that of some call, and there are no more fates than verdicts.
-            let answer = run(program, data[..16].try_into().unwrap_or_default());
+            let answer = emulator::run(program, &data);
             let returns = program.iter().filter(|instruction| instruction.parts().0 == 0x06);
             assert!(returns.clone().any(|instruction| instruction.parts().3 == answer));
             let mut fates: Vec<u32> = returns.map(|instruction| instruction.parts().3).collect();

@@ -4,6 +4,7 @@ pub mod driver;
 pub mod image;
 pub mod live;
 pub mod machine;
+pub mod oci;
 pub mod run;
 pub mod scratch;
 pub mod session;

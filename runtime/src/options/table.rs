@@ -401,8 +401,8 @@ pub const OPTIONS: &[Row] = &[
         times: Times::Many,
         section: Section::Rights,
         help: "Takes these capabilities, or all, from what --root or --cap-keep give",
-        manual: "With either option the bounding set is exactly what is left; without them it stays \
-                 full, as nothing can be gained from it.",
+        manual: "With either option the bounding set is exactly what is left. Without them a user who \
+                 is not root has a full one, from which nothing can be gained.",
         ..FLAG
     },
     Row {

@@ -6,6 +6,8 @@
 
 mod architecture;
 mod compile;
+#[cfg(test)]
+mod emulator;
 pub mod fakeroot;
 pub mod profile;
 #[cfg(test)]

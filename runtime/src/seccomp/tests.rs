@@ -20,28 +20,12 @@ fn call(machine: usize, name: &str, arguments: [u64; 6]) -> Call {
     Call { machine, number, arguments }
 }
 
-/// Runs a program on a call (Documentation/networking/filter.rst); what it returns is seccomp(2)'s.
+/// Runs a program on a call; what it returns is seccomp(2)'s.
 fn run(program: &[Instruction], call: &Call) -> u32 {
     let audit = CALLS.get(call.machine).map_or(0xdead_beef, |machine| machine.audit);
     let mut data = [call.number, audit, 0, 0].to_vec();
     data.extend(call.arguments.iter().flat_map(|word| [*word as u32, (word >> 32) as u32]));
-    let (mut at, mut accumulator) = (0, 0);
-    loop {
-        let (code, if_true, if_false, k) = program[at].parts();
-        at += 1;
-        let mut branch =
-            |is_true: bool| at += usize::from(if is_true { if_true } else { if_false });
-        match code {
-            0x20 => accumulator = data[k as usize / 4],
-            0x54 => accumulator &= k,
-            0x05 => at += k as usize,
-            0x15 => branch(accumulator == k),
-            0x25 => branch(accumulator > k),
-            0x35 => branch(accumulator >= k),
-            0x06 => return k,
-            _ => panic!("code {code:#x}"),
-        }
-    }
+    emulator::run(program, &data)
 }
 
 fn fate(filter: &Filter, call: &Call) -> Verdict {
