@@ -97,5 +97,5 @@ cat >> "$seeds/seccomp/profile" <<'END'
   {"names": ["kill"], "action": "SCMP_ACT_KILL_PROCESS",
    "args": [{"index": 5, "value": 18446744073709551615, "op": "SCMP_CMP_LE"}]}]}
 END
-grep -ohE '"[A-Za-z_0-9]+"' "$seeds/seccomp/profile" | sort -u > "$seeds/seccomp.dict"
+grep -aohE '"[A-Za-z_0-9]+"' "$seeds/seccomp/profile" | sort -u > "$seeds/seccomp.dict"
 printf '"SCMP_ACT_TRAP"\n"SCMP_CMP_LT"\n"SCMP_CMP_GE"\n"SCMP_CMP_EQ"\n' >> "$seeds/seccomp.dict"
