@@ -32,7 +32,7 @@ packages:
 
 images: packages
 	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi mpi4py \
-	    wheels mpi-bookworm
+	    wheels mpi-bookworm packages
 
 # Machines with GPUs and with fabrics, as trees.
 drivers: packages
@@ -45,7 +45,9 @@ programs: build packages
 	@cargo build --quiet --profile $(PROFILE) --example probe
 	@install -d -m 755 $(TARGET)/programs
 	@install -m 755 $(BUILT)/hrun $(BUILT)/examples/probe /bin/busybox $(TARGET)/programs
-	@gcc -O1 -Wall -Wextra -static -o $(TARGET)/programs/secure tests/fakes/secure.c
+	@for name in secure calls escapes; do \
+	    gcc -O1 -Wall -Wextra -static -o $(TARGET)/programs/$$name tests/fakes/$$name.c || exit; done
+	@tests/profile.sh $(TARGET)/programs/docker-seccomp.json
 
 demo: build
 	@tests/packages.sh mmdebstrap util-linux

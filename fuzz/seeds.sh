@@ -80,3 +80,22 @@ user() {
 user /etc/passwd > "$seeds/passwd/users"
 user /etc/group > "$seeds/passwd/groups"
 printf 'b\00010\0007\000b\000a:x:10:20:1000:/:\nb:x:7:\nshort:x:1\n#\nz:x:10:7:::' > "$seeds/passwd/odd"
+
+# The call, and then a profile with everything in it.
+head -c 64 /dev/zero > "$seeds/seccomp/profile"
+cat >> "$seeds/seccomp/profile" <<'END'
+{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38, "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+ "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+ "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]}],
+ "syscalls": [
+  {"names": ["read", "write", "execve", "nosuch"], "action": "SCMP_ACT_ALLOW", "args": null, "includes": {}},
+  {"names": ["clone"], "action": "SCMP_ACT_ALLOW", "excludes": {"caps": ["CAP_SYS_ADMIN"]},
+   "args": [{"index": 0, "value": 2114060288, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]},
+  {"name": "personality", "action": "SCMP_ACT_TRACE", "errnoRet": 7,
+   "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_GT"}, {"index": 0, "value": 1, "op": "SCMP_CMP_NE"}]},
+  {"names": ["ptrace"], "action": "SCMP_ACT_LOG", "includes": {"minKernel": "4.8", "arches": ["amd64"]}},
+  {"names": ["kill"], "action": "SCMP_ACT_KILL_PROCESS",
+   "args": [{"index": 5, "value": 18446744073709551615, "op": "SCMP_CMP_LE"}]}]}
+END
+grep -aohE '"[A-Za-z_0-9]+"' "$seeds/seccomp/profile" | sort -u > "$seeds/seccomp.dict"
+printf '"SCMP_ACT_TRAP"\n"SCMP_CMP_LT"\n"SCMP_CMP_GE"\n"SCMP_CMP_EQ"\n' >> "$seeds/seccomp.dict"

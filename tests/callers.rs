@@ -156,6 +156,23 @@ fn setuid_and_setgid_copies_are_refused() {
     outcome(as_tester(&copy).arg(image.path()).arg("true")).ok();
 }
 
+#[test]
+fn a_copy_with_file_capabilities_is_refused() {
+    if lacks("root") {
+        return;
+    }
+    let image = Image::tiny();
+    for set in ["cap_net_raw=ep", "cap_sys_admin=p", "cap_setuid,cap_dac_override=ep"] {
+        let scratch = Scratch::new();
+        let copy = privileged_copy(&scratch, 0o755);
+        let given = Command::new("setcap").arg(set).arg(&copy).status();
+        assert!(given.unwrap().success());
+        let message = outcome(as_tester(&copy).arg(image.path()).arg("true"))
+            .fails(&["setuid, setgid or with file capabilities"]);
+        assert!(message.contains("setcap -r"), "{message}");
+    }
+}
+
 const NO_CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"];
 
 #[test]

@@ -199,6 +199,13 @@ ranks() {
     done
 }
 
+# Debian's image with a repository of packages whose installation takes a root who can give files to
+# others: users and groups, set-group-ID programs, capabilities of files.
+packages() {
+    debian packages bookworm adduser,libcap2-bin --customize-hook="$(dirname "$0")/repository.sh \
+        \"\$1\" cron uuid-runtime iputils-ping man-db"
+}
+
 for name in "${@:-}"; do
     [ -n "$name" ] || continue
     [ -e "$images/$name" ] && continue
@@ -220,6 +227,7 @@ for name in "${@:-}"; do
     mpi-bullseye | mpi-bookworm | mpi-trixie) mpi_of "$name" "${name#mpi-}" ;;
     ranks) ranks ranks ;;
     systemd) debian systemd bookworm systemd-sysv,dbus,libpam-systemd,util-linux ;;
+    packages) packages packages ;;
     torch) debian torch bookworm python3-torch ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac

@@ -192,6 +192,13 @@ fn root_inside() {
 }
 
 #[test]
+fn rights_that_were_asked_for() {
+    let case = Case::new("workstation", "image-debian").option("root", "");
+    let case = case.option("cap-keep", "chown,setuid,sys_admin").option("cap-drop", "sys_admin");
+    assert_plan("rights", case.option("seccomp", "fakeroot").plan());
+}
+
+#[test]
 fn variables() {
     let case = Case::new("workstation", "image-charliecloud")
         .option("set-env", "PYTHONPATH=$HOME/lib:$PYTHONPATH")

@@ -3,10 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
-use std::process::Command;
 
 use super::support::machine::without_user_namespaces;
+use super::support::oci::{configuration, crun};
 use super::support::run::{outcome, shell};
 use super::support::scratch::fingerprint;
 use super::support::{Image, Outcome, Scratch, WAYS, command, hrun, program, tester};
@@ -232,21 +231,10 @@ fn a_plan_without_a_command_is_refused() {
 
 // OCI.
 
-/// The configuration of an OCI runtime, with an image that has every mount point, because that
-/// format cannot ask for them.
-fn oci(image: &Image, words: &[&str]) -> serde_json::Value {
-    for file in ["etc/resolv.conf", "etc/hosts", "etc/localtime", "etc/machine-id"] {
-        image.file(file, "");
-    }
-    image.directory(tester().home.strip_prefix("/").unwrap().to_str().unwrap());
-    let text = outcome(command(["--dry-run=oci"]).arg(image.path()).args(words)).ok();
-    serde_json::from_str(&text).unwrap()
-}
-
 #[test]
 fn the_oci_configuration_has_what_the_plan_has() {
     let image = Image::tiny();
-    let spec = oci(&image, &["probe", "exit", "42"]);
+    let spec = configuration(&image, &[], &["probe", "exit", "42"]);
     assert_eq!(spec["root"]["path"], image.path().to_str().unwrap());
     assert_eq!(spec["root"]["readonly"], true);
     assert_eq!(spec["process"]["args"], serde_json::json!(["probe", "exit", "42"]));
@@ -262,7 +250,7 @@ fn the_oci_configuration_has_what_the_plan_has() {
 
 #[test]
 fn the_oci_configuration_has_nothing_the_plan_has_not() {
-    let spec = oci(&Image::tiny(), &["true"]);
+    let spec = configuration(&Image::tiny(), &[], &["true"]);
     assert!(spec["hostname"].is_null(), "{}", spec["hostname"]);
     for name in ["rlimits", "capabilities"] {
         assert!(spec["process"][name].is_null(), "{}", spec["process"][name]);
@@ -280,30 +268,16 @@ fn the_oci_configuration_of_a_layer_leaves_the_image_read_only() {
     assert_eq!(spec["root"]["readonly"], true);
 }
 
-/// Runs a bundle as the tester. crun wants a cgroup tree of version 2, whatever this machine has.
-fn crun(bundle: &Path, state: &Path) -> Outcome {
-    use super::support::machine::{mount_cgroup2, with_own_mounts};
-    with_own_mounts(|| {
-        mount_cgroup2();
-        let mut crun: Command = super::support::as_tester(Path::new("crun"));
-        crun.env("XDG_RUNTIME_DIR", state).arg("--root").arg(state);
-        crun.args(["--cgroup-manager=disabled", "run", "--bundle"]).arg(bundle).arg("hrun-test");
-        outcome(&mut crun)
-    })
-}
-
 #[test]
 fn the_oci_configuration_runs_with_crun() {
     if super::support::lacks("root") || super::support::lacks("crun") {
         return;
     }
-    let (image, scratch) = (Image::tiny(), Scratch::new());
-    let state = scratch.directory("state");
+    let image = Image::tiny();
     let script = "probe cwd; probe id | busybox grep -v pid; probe kind /etc/passwd; exit 42";
-    let spec = oci(&image, &["sh", "-c", script]);
-    scratch.file("bundle/config.json", spec.to_string());
+    let spec = configuration(&image, &[], &["sh", "-c", script]);
     let direct = outcome(command([image.path()]).args(["sh", "-c", script]));
-    let by_crun = crun(&scratch.join("bundle"), &state);
+    let by_crun = crun(&spec);
     assert_eq!((by_crun.status, by_crun.stderr.as_str()), (Some(42), ""));
     assert_eq!(by_crun.stdout, direct.stdout);
 }

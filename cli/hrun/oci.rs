@@ -4,6 +4,7 @@
 //! The whole plan stands in an annotation, so nothing is lost.
 
 mod resources;
+mod rights;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -47,8 +48,9 @@ fn build(plan: &Plan, json: String) -> std::result::Result<Spec, OciSpecError> {
     // What a plan does not say stays unsaid; the builders have defaults of their own.
     linux.set_masked_paths(None).set_readonly_paths(None);
     linux.set_resources(resources::of(plan)?);
+    linux.set_seccomp(rights::seccomp(plan)?);
     let mut process = process(plan, uid, gid)?;
-    process.set_rlimits(None).set_capabilities(None);
+    process.set_rlimits(None).set_capabilities(rights::capabilities(plan)?);
     let mut spec = SpecBuilder::default()
         .version("1.0.2")
         .root(root)

@@ -59,7 +59,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     let plan = match (&request.plan, entered) {
         (Some(file), _) => read_plan(&host, file)?,
         (None, Some((pid, origin))) => {
-            decide::enter(&request, &host, pid, &origin, containers::inhabitant(pid))?
+            decide::enter(&request, &host, &kernel, pid, &origin, containers::inhabitant(pid))?
         }
         (None, None) => {
             image = look_at_image(&request, &host).map_err(|error| match detached {

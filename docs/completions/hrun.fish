@@ -31,6 +31,9 @@ complete -c hrun -l keep-env -d 'Keeps host variables that --clean-env or --drop
 complete -c hrun -l drop-env -d 'Replaces the list of host variables that are not taken into the container' -r
 complete -c hrun -s u -l uid -d 'Shows the user as user id N inside' -r
 complete -c hrun -s g -l gid -d 'Shows the user\'s group as group id N inside' -r
+complete -c hrun -l seccomp -d 'Filters the command\'s system calls by PROFILE, a file as Docker and podman have it' -r
+complete -c hrun -l cap-keep -d 'Keeps these capabilities over the container, or all, and no other' -r
+complete -c hrun -l cap-drop -l drop-caps -d 'Takes these capabilities, or all, from what --root or --cap-keep give' -r
 complete -c hrun -l dry-run -d 'Prints what would be done, and who asked for it, and does nothing' -r
 complete -c hrun -l plan -d 'Carries out a plan written by --dry-run=json; no IMAGE is given' -r
 complete -c hrun -l doctor -d 'Tries everything hrun needs from this machine and explains what fails' -r

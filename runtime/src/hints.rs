@@ -435,7 +435,8 @@ fn operation(action: &Action) -> Option<Operation> {
         | Action::Scope { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }
-        | Action::Restrict { .. } => return None,
+        | Action::Restrict { .. }
+        | Action::Filter { .. } => return None,
     })
 }
 

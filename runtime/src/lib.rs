@@ -4,10 +4,12 @@
 //!
 //! * **look** reads the world and returns plain data: [`look`];
 //! * **decide** is pure: [`options`], [`request`], [`cpus`], [`decide`], [`inject`], [`cdi`], [`ids`],
-//!   [`plan`], [`envfile`], [`passwd`], [`elf`], [`ldcache`], [`linkage`], [`hints`], [`error`];
+//!   [`capabilities`], [`seccomp`], [`plan`], [`envfile`], [`passwd`], [`elf`], [`ldcache`],
+//!   [`linkage`], [`hints`], [`error`];
 //! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
 
 pub mod apply;
+pub mod capabilities;
 pub mod cdi;
 pub mod cpus;
 pub mod decide;
@@ -28,6 +30,7 @@ pub mod paths;
 pub mod plan;
 pub mod ranks;
 pub mod request;
+pub mod seccomp;
 pub mod sys;
 pub mod text;
 

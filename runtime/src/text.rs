@@ -90,6 +90,29 @@ pub fn quoted(path: &Path) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
+/// The known word a mistyped one is most like, if no more than a third of it is wrong.
+pub fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let close = |word: &&str| word.len().abs_diff(wanted.len()) * 3 <= wanted.len();
+    let distances = known.filter(close).map(|word| (distance(wanted, word), word));
+    let near = distances.filter(|(distance, _)| distance * 3 <= wanted.len());
+    near.min().map(|(_, word)| word)
+}
+
+/// The number of letters to insert, delete or replace to make one word another (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, letter) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, target) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(letter != target);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ pub mod image;
 pub mod launcher;
 pub mod live;
 pub mod machine;
+pub mod oci;
 pub mod rank;
 pub mod run;
 pub mod scratch;

@@ -21,6 +21,7 @@ use self::meeting::{Found, Meeting};
 use crate::cpus::CpuList;
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
+use crate::seccomp::{Filter, Flag};
 use crate::sys::{MountFlags, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
 
@@ -183,6 +184,7 @@ impl Process {
             Action::Leave { by } => leave(*by),
             Action::ChangeDirectory { path } => mount::change_directory(path.as_path()),
             Action::Restrict { capabilities } => restrict(*capabilities),
+            Action::Filter { filter } => load(filter),
             Action::Execute { arguments, search, environment } => {
                 self.execute(arguments, search, environment)
             }
@@ -344,11 +346,24 @@ fn restrict(capabilities: Capabilities) -> Result<(), Errno> {
     match capabilities {
         Capabilities::Dropped => process::drop_capabilities(),
         Capabilities::DroppedForRoot => {
-            process::drop_bounding_set()?;
+            process::bound_capabilities(0)?;
             process::drop_capabilities()
         }
         Capabilities::Kept => Ok(()),
+        Capabilities::Exactly { kept, ambient } => {
+            process::bound_capabilities(kept.bits())?;
+            process::keep_capabilities(kept.bits(), ambient)
+        }
     }
+}
+
+fn load(filter: &Filter) -> Result<(), Errno> {
+    let flag = |flag: &Flag| match flag {
+        Flag::Log => process::FILTER_LOG,
+        Flag::SpecAllow => process::FILTER_SPEC_ALLOW,
+    };
+    let flags = filter.flags.iter().map(flag).fold(0, |flags, flag| flags | flag);
+    process::load_filter(flags, filter.program.iter().map(|instruction| instruction.parts()))
 }
 
 fn assignment(variable: &Variable) -> OsString {

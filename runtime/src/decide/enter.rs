@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::tree::Tree;
-use super::{environment, execute, limits, no_start_directory, set};
+use super::{environment, execute, limits, no_start_directory, rights, set};
 use crate::error::{Error, Result};
-use crate::ids;
 use crate::look::containers::{Inhabitant, Unfollowed};
 use crate::look::files::Kind;
 use crate::look::host::Host;
 use crate::look::image::Image;
+use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, FORMAT, Plan};
 use crate::request::Request;
@@ -26,6 +26,7 @@ use crate::text::Text;
 pub fn enter(
     request: &Request,
     host: &Host,
+    kernel: &Kernel,
     pid: u32,
     origin: &Origin,
     followed: std::result::Result<Inhabitant, Unfollowed>,
@@ -56,15 +57,14 @@ pub fn enter(
         return Err(no_start_directory(&directory, found.is_some(), by));
     }
     set(&mut environment, "PWD", directory.as_os_str(), by);
-    let capabilities = ids::capabilities(request, host);
-    let restricts = request.root.as_ref().unwrap_or(&Origin::Default);
     let limits = limits::decide(request, host, &image)?;
     let mut steps = limits.steps;
     steps.extend([
         join.asked_by(origin),
         Action::ChangeDirectory { path: directory.into() }.asked_by(by),
-        Action::Restrict { capabilities }.asked_by(restricts),
-        execute(request, &image, &tree, environment),
     ]);
-    Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes: limits.notes })
+    let mut notes = limits.notes;
+    steps.extend(rights::decide(request, host, kernel, &mut notes)?);
+    steps.push(execute(request, &image, &tree, environment));
+    Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
 }

@@ -1,5 +1,6 @@
 //! The command's environment, in the order of DESIGN §5, each variable with its origin.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -70,12 +71,18 @@ const KEPT_WHEN_CLEAN: [&str; 26] = [
 /// What PATH is when neither image nor user sets it.
 const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How many bytes references to variables may stand for in all: more than the kernel gives any
+/// program, and less than lines take that each double the one before.
+const ROOM: usize = 64 << 20;
+
 /// The environment while it is being built.
 struct Environment<'a> {
     host: &'a Host,
     image: &'a Image,
     tree: &'a Tree<'a>,
     variables: BTreeMap<OsString, (OsString, Origin)>,
+    /// What is left of [`ROOM`]; nothing if it was not enough.
+    room: Cell<Option<usize>>,
 }
 
 /// Decides the whole environment of the command.
@@ -92,12 +99,13 @@ pub fn decide(
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Variable>> {
     let variables = BTreeMap::new();
-    let mut environment = Environment { host, image, tree, variables };
+    let room = Cell::new(Some(ROOM));
+    let mut environment = Environment { host, image, tree, variables, room };
     environment.take_from_host(request);
     environment.drop_missing(&INSTALLATIONS, notes);
     let host_path = environment.remove("PATH").unwrap_or_default();
     environment.set("PATH", STANDARD_PATH, &Origin::Default);
-    environment.apply_image();
+    environment.apply_image()?;
     environment.append_to_path(&host_path);
     environment.append("PATH", &injected.path);
     environment.append("LD_LIBRARY_PATH", &injected.library_path);
@@ -132,7 +140,8 @@ pub fn of_container(
     origin: &Origin,
 ) -> Result<Vec<Variable>> {
     let known = known.into_iter().map(|(name, value)| (name, (value, origin.clone())));
-    let mut environment = Environment { host, image, tree, variables: known.collect() };
+    let mut environment =
+        Environment { host, image, tree, variables: known.collect(), room: Cell::new(Some(ROOM)) };
     // The terminal is the caller's.
     if let Some(terminal) = host.variable("TERM") {
         let terminal = (terminal.to_owned(), Origin::Host);
@@ -167,13 +176,14 @@ impl Environment<'_> {
 
     /// Applies the image's own variables; each sees those before it. Who the caller is, no image
     /// can say.
-    fn apply_image(&mut self) {
+    fn apply_image(&mut self) -> Result<()> {
         let config = &self.image.config;
         let is_callers = |name: &OsStr| ["HOME", "USER", "LOGNAME"].iter().any(|own| name == *own);
         for assignment in config.environment.iter().filter(|set| !is_callers(&set.name)) {
             let origin = Origin::Image(config.source.clone());
-            self.assign(assignment, &origin);
+            self.assign(assignment, &origin)?;
         }
+        Ok(())
     }
 
     /// Adds directories that hrun makes to a list of directories.
@@ -224,13 +234,13 @@ impl Environment<'_> {
             EnvEdit::File { path, expand } => {
                 for assignment in self.read_file(path, *expand, origin)? {
                     let line = Origin::env_file(path, assignment.line);
-                    self.assign(&assignment, &line);
+                    self.assign(&assignment, &line)?;
                 }
             }
             EnvEdit::Records(path) => {
                 let records = envfile::parse_records(&self.read(path, origin)?);
                 for record in records.map_err(|fault| line_error(path, fault, origin))? {
-                    self.assign(&record, origin);
+                    self.assign(&record, origin)?;
                 }
             }
             EnvEdit::Assign { name, value, expand } => {
@@ -241,7 +251,7 @@ impl Environment<'_> {
                 } else {
                     Value::literal(value.as_bytes())
                 };
-                self.assign(&Assignment { name: name.clone(), value, line: 0 }, origin);
+                self.assign(&Assignment { name: name.clone(), value, line: 0 }, origin)?;
             }
             EnvEdit::Host(name) => {
                 let found = self.host.variables.iter().find(|(key, _)| key == name);
@@ -252,7 +262,7 @@ impl Environment<'_> {
                     None => drop(self.variables.remove(name)),
                 }
             }
-            EnvEdit::Image => self.apply_image(),
+            EnvEdit::Image => self.apply_image()?,
             EnvEdit::Unset(glob) => self.variables.retain(|name, _| !glob_matches(glob, name)),
         }
         Ok(())
@@ -275,11 +285,19 @@ impl Environment<'_> {
         parse(&file).map_err(|fault| line_error(path, fault, origin))
     }
 
-    fn assign(&mut self, assignment: &Assignment, origin: &Origin) {
-        let value = assignment
-            .value
-            .expand(&|name| self.variables.get(name).map(|(value, _)| value.clone()));
+    fn assign(&mut self, assignment: &Assignment, origin: &Origin) -> Result<()> {
+        let value = assignment.value.expand(&|name| {
+            let (value, _) = self.variables.get(name)?;
+            self.room.set(self.room.get().and_then(|room| room.checked_sub(value.len())));
+            self.room.get().map(|_| value.clone())
+        });
+        if self.room.get().is_none() {
+            let reason = "variables that stand for others have become longer than 64 MiB";
+            let attempt = format!("set {}", assignment.name.display());
+            return Err(Error::new(attempt, reason).asked_by(origin));
+        }
         self.variables.insert(assignment.name.clone(), (value, origin.clone()));
+        Ok(())
     }
 
     fn set(&mut self, name: &str, value: &str, origin: &Origin) {

@@ -10,6 +10,7 @@ mod mpi;
 mod place;
 mod points;
 mod program;
+mod rights;
 mod tree;
 mod wire;
 
@@ -80,9 +81,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         });
     }
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
-    let capabilities = ids::capabilities(request, host);
-    let origin = request.root.as_ref().unwrap_or(&Origin::Default);
-    steps.push(Action::Restrict { capabilities }.asked_by(origin));
+    steps.extend(rights::decide(request, host, kernel, &mut notes)?);
     steps.push(execute);
     Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
 }

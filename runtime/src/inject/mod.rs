@@ -20,6 +20,7 @@ mod loader;
 pub mod mpi;
 mod network;
 mod nvidia;
+mod packages;
 mod ranks;
 mod slurm;
 pub mod survey;
@@ -37,6 +38,7 @@ pub const INJECTORS: &[Injector] = &[
     Injector { name: identity::NAME, find: identity::find },
     Injector { name: network::NAME, find: network::find },
     Injector { name: slurm::NAME, find: slurm::find },
+    Injector { name: packages::NAME, find: packages::find },
     Injector { name: ranks::NAME, find: ranks::find },
     Injector { name: nvidia::NAME, find: nvidia::find },
     Injector { name: amd::NAME, find: amd::find },

@@ -42,18 +42,22 @@ impl Image {
                 .hint_if_some(unreadable_hint(errno, named))
         };
         let path = host.cwd.join(named);
-        if path == Path::new("/") {
-            return Err(Error::new("use / as an image", "it is this machine's own root directory")
-                .hint("run the command without hrun"));
-        }
         let open = |path: &Path| match DirectoryTree::open(path) {
+            Ok(tree) if tree.root() == Path::new("/") => Err(own_root(named)),
             Err(Errno::ENOTDIR) if path.exists() => Err(no_directory(path, named)),
             result => result.map_err(fail),
         };
         let tree = open(&path)?;
         let bundle = metadata::bundle(&tree).map_err(|error| error.hint(METADATA_HINT))?;
         let files = match &bundle.root {
-            Some(root) => open(root)?,
+            Some(root) => {
+                let files = open(root)?;
+                // Written as a path below the bundle, it must not lead out by `..` or a link.
+                if root.starts_with(tree.root()) && !files.root().starts_with(tree.root()) {
+                    return Err(outside(named, files.root()));
+                }
+                files
+            }
             None => tree,
         };
         let config = match bundle.config {
@@ -104,6 +108,19 @@ fn unreadable_hint(errno: Errno, named: &Path) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn own_root(named: &Path) -> Error {
+    let attempt = format!("use {} as an image", named.display());
+    Error::new(attempt, "its root is this machine's own root directory")
+        .hint("run the command without hrun")
+}
+
+fn outside(named: &Path, root: &Path) -> Error {
+    let reason =
+        format!("its configuration says that its root is {}, outside of it", root.display());
+    Error::new(format!("use {} as an image", named.display()), reason)
+        .hint(format!("if that is the image, name it: hrun {}", quoted(root)))
 }
 
 /// Says what a file is that was given as an image, by its first bytes.

@@ -18,6 +18,7 @@ use super::directory::{DirectoryTree, errno};
 use super::files::{self, Files, Kind};
 use crate::envfile::{Assignment, Value, exports};
 use crate::error::{Error, Result};
+use crate::sys::file;
 
 /// What an image says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,7 +103,7 @@ pub fn inside(tree: &DirectoryTree) -> Result<Config> {
 }
 
 fn read_image_configuration(path: &Path) -> Result<Config> {
-    let json = fs::read(path).map_err(|error| read_error(path, errno(&error)))?;
+    let json = read_whole(path)?;
     let image: ImageConfiguration =
         serde_json::from_slice(&json).map_err(|error| syntax_error(path, &error))?;
     let Some(config) = image.config() else {
@@ -123,7 +124,7 @@ fn read_image_configuration(path: &Path) -> Result<Config> {
 }
 
 fn read_runtime_configuration(path: &Path) -> Result<(PathBuf, Config)> {
-    let json = fs::read(path).map_err(|error| read_error(path, errno(&error)))?;
+    let json = read_whole(path)?;
     let spec: Spec = serde_json::from_slice(&json).map_err(|error| syntax_error(path, &error))?;
     let root = spec.root().as_ref().map_or("rootfs".into(), |root| root.path().clone());
     let mut config = Config { source: path.display().to_string(), ..Config::default() };
@@ -140,6 +141,12 @@ fn read_runtime_configuration(path: &Path) -> Result<(PathBuf, Config)> {
         config.labels = annotations.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     }
     Ok((root, config))
+}
+
+/// Reads a file wherever links lead, if it is not larger than any that hrun reads.
+fn read_whole(path: &Path) -> Result<Vec<u8>> {
+    let real = fs::canonicalize(path).map_err(|error| errno(&error));
+    real.and_then(|real| file::read_file(&real)).map_err(|errno| read_error(path, errno))
 }
 
 /// The part of `/ch/metadata.json` that matters at run time.

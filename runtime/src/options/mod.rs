@@ -53,6 +53,9 @@ pub enum Name {
     Uid,
     Gid,
     Root,
+    Seccomp,
+    CapKeep,
+    CapDrop,
     DryRun,
     Plan,
     Doctor,
@@ -104,6 +107,7 @@ pub enum Section {
     Limits,
     Environment,
     Identity,
+    Rights,
     Diagnosis,
     General,
 }
@@ -118,6 +122,7 @@ impl Section {
             Section::Limits => "Limits",
             Section::Environment => "Environment variables",
             Section::Identity => "Identity",
+            Section::Rights => "Rights",
             Section::Diagnosis => "Diagnosis",
             Section::General => "General",
         }

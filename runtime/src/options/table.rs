@@ -425,6 +425,45 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::Seccomp,
+        long: "seccomp",
+        takes: Takes::Value("PROFILE|fakeroot|unconfined"),
+        section: Section::Rights,
+        help: "Filters the command's system calls by PROFILE, a file as Docker and podman have it",
+        manual: "PROFILE is JSON in their format or that of linux.seccomp of the OCI. Names of calls \
+                 that nobody knows here are passed over, and noted with -v. Calls of 32-bit programs \
+                 are filtered by the same names; those of kinds of programs that the profile is not \
+                 about, and of x32, fail with ENOSYS. With fakeroot, calls that change the owner of a \
+                 file or the ids of a process, and those that make device nodes, seem to succeed and \
+                 do nothing, so that package managers work: hrun --root --write --seccomp=fakeroot. \
+                 unconfined takes back what a configuration file says.",
+        ..FLAG
+    },
+    Row {
+        name: Name::CapKeep,
+        long: "cap-keep",
+        takes: Takes::Value("CAP,..."),
+        times: Times::Many,
+        section: Section::Rights,
+        help: "Keeps these capabilities over the container, or all, and no other",
+        manual: "Names are those of capabilities(7), with or without CAP_. The command has none \
+                 without this option, and all with --root alone. They count in the container's \
+                 namespaces only: the host's files, network and clock are not within their reach.",
+        ..FLAG
+    },
+    Row {
+        name: Name::CapDrop,
+        long: "cap-drop",
+        aliases: &["drop-caps"],
+        takes: Takes::Value("CAP,..."),
+        times: Times::Many,
+        section: Section::Rights,
+        help: "Takes these capabilities, or all, from what --root or --cap-keep give",
+        manual: "With either option the bounding set is exactly what is left. Without them a user who \
+                 is not root has a full one, from which nothing can be gained.",
+        ..FLAG
+    },
+    Row {
         name: Name::DryRun,
         long: "dry-run",
         takes: Takes::OptionalValue("text|json|oci"),

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::{Action, Capabilities, Map, Place, Plan, Step};
+use crate::capabilities::Set;
+use crate::seccomp::Filter;
 use crate::text::Text;
 
 /// The widest a column is padded to; longer entries push the next column out.
@@ -69,11 +71,19 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         Action::ChangeDirectory { path } => row("cd", path.to_string()),
         Action::Restrict { capabilities } => {
             let capabilities = match capabilities {
-                Capabilities::Dropped => "dropped",
-                Capabilities::DroppedForRoot => "dropped, and the bounding set",
-                Capabilities::Kept => "kept",
+                Capabilities::Dropped => "dropped".to_owned(),
+                Capabilities::DroppedForRoot => "dropped, and the bounding set".to_owned(),
+                Capabilities::Kept => "kept".to_owned(),
+                Capabilities::Exactly { kept: Set::NONE, .. } => "none at all".to_owned(),
+                Capabilities::Exactly { kept, .. } => format!("{kept} only"),
             };
             row("restrict", format!("no new privileges, capabilities {capabilities}"))
+        }
+        Action::Filter { filter } => {
+            let Filter { default, rules, program, .. } = &**filter;
+            let calls: usize = rules.iter().map(|rule| rule.calls.len()).sum();
+            let length = program.len();
+            row("filter", format!("{calls} system calls, others {default}; {length} instructions"))
         }
         Action::Execute { arguments, environment, .. } => {
             let variables = environment.iter().map(|variable| {

@@ -15,7 +15,9 @@ mod limits;
 use serde::{Deserialize, Serialize};
 
 pub use self::limits::{Place, Setting};
+use crate::capabilities::Set;
 use crate::origin::Origin;
+use crate::seccomp::Filter;
 use crate::text::Text;
 
 /// The format of [`Plan`] in JSON; a plan of another format is refused.
@@ -202,6 +204,11 @@ pub enum Action {
         /// What happens to the capabilities the namespace gives.
         capabilities: Capabilities,
     },
+    /// Has the kernel filter all system calls from here on.
+    Filter {
+        /// The filter.
+        filter: Box<Filter>,
+    },
     /// Becomes the command.
     Execute {
         /// The command and its arguments.
@@ -263,6 +270,13 @@ pub enum Capabilities {
     DroppedForRoot,
     /// They stay: `--root`.
     Kept,
+    /// These stay, and the bounding set has no other.
+    Exactly {
+        /// Which.
+        kept: Set,
+        /// They are made ambient, or a user who is not root would lose them with execve(2).
+        ambient: bool,
+    },
 }
 
 /// A variable of the environment.
@@ -338,6 +352,7 @@ impl Action {
             Action::Leave { .. } => "leave the host's root".to_owned(),
             Action::ChangeDirectory { path } => format!("start in {path}"),
             Action::Restrict { .. } => "give up privileges".to_owned(),
+            Action::Filter { .. } => "load the filter of system calls".to_owned(),
             Action::Execute { arguments, .. } => match arguments.first() {
                 Some(command) => format!("run {command}"),
                 None => "run a command".to_owned(),

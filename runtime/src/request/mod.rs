@@ -5,10 +5,12 @@
 
 pub mod limits;
 mod parse;
+mod rights;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+pub use self::rights::{Rights, Seccomp};
 use crate::cdi::QualifiedName;
 use crate::error::{Error, Result};
 use crate::look::kernel::Feature;
@@ -225,6 +227,8 @@ pub struct Request {
     pub root: Option<Origin>,
     /// How much of the machine the command may use.
     pub limits: limits::Limits,
+    /// Capabilities and the filter of system calls.
+    pub rights: Rights,
     /// Only print the plan.
     pub dry_run: Option<Format>,
     /// A plan to carry out.
@@ -278,6 +282,7 @@ impl Merge {
         let flag = || on.then(|| origin.clone());
         let value = setting.given.value();
         let expand = !self.env_is_literal;
+        let absolute = || parse::absolute(value).map_err(refuse);
         let request = &mut self.request;
         match setting.name {
             Name::Bind => {
@@ -287,11 +292,8 @@ impl Merge {
             Name::Mount => {
                 request.binds.push(asked(parse::mount(value).map_err(refuse)?, &origin));
             }
-            Name::Cd => {
-                let directory = parse::absolute(value).map_err(refuse)?;
-                request.directory = Some(asked(directory, &origin));
-            }
             Name::Pid => request.pid = flag(),
+            Name::Cd => request.directory = Some(asked(absolute()?, &origin)),
             Name::Home => request.no_home = (!on).then(|| origin.clone()),
             Name::NoHome => request.no_home = flag(),
             Name::NoCwd => request.no_cwd = flag(),
@@ -311,7 +313,7 @@ impl Merge {
                 let devices = parse::devices(value).map_err(refuse)?.into_iter();
                 request.devices.extend(devices.map(|device| asked(device, &origin)));
             }
-            Name::CdiDir => request.cdi_directories.push(parse::absolute(value).map_err(refuse)?),
+            Name::CdiDir => request.cdi_directories.push(absolute()?),
             Name::Join | Name::NoJoin | Name::JoinTag | Name::JoinPid => {
                 request.join = join(setting, &origin).map_err(refuse)?;
             }
@@ -319,9 +321,7 @@ impl Merge {
             Name::Mpi | Name::MpiRoot | Name::MpiGlibc => {
                 set_mpi(request, setting, &origin).map_err(refuse)?;
             }
-            Name::DriverRoot => {
-                request.driver_root = Some(parse::absolute(value).map_err(refuse)?);
-            }
+            Name::DriverRoot => request.driver_root = Some(absolute()?),
             Name::SetEnv => {
                 let edit = parse::set_env(&setting.given, expand).map_err(refuse)?;
                 request.env.push(asked(edit, &origin));
@@ -337,6 +337,9 @@ impl Merge {
             Name::Gid => request.gid = Some(asked(parse::id(value).map_err(refuse)?, &origin)),
             Name::Root => request.root = flag(),
             Name::Limit(limit) => request.limits.add(limit, setting, &origin).map_err(refuse)?,
+            Name::Seccomp | Name::CapKeep | Name::CapDrop => {
+                request.rights.add(setting.name, value, &origin).map_err(refuse)?;
+            }
             Name::DryRun => request.dry_run = Some(setting.given.format(true).map_err(refuse)?),
             Name::Doctor => request.doctor = Some(setting.given.format(false).map_err(refuse)?),
             Name::Ps => request.ps = Some(setting.given.format(false).map_err(refuse)?),

@@ -107,22 +107,52 @@ pub fn set_no_new_privileges() -> Result<(), Errno> {
 ///
 /// The errno of capset(2).
 pub fn drop_capabilities() -> Result<(), Errno> {
+    set_capabilities(0, 0)
+}
+
+/// Keeps some capabilities, a bit for each, and gives up all others.
+///
+/// # Errors
+///
+/// The errno of capset(2) or prctl(2); `EPERM` for a capability this process does not have.
+pub fn keep_capabilities(kept: u64, ambient: bool) -> Result<(), Errno> {
+    set_capabilities(kept, if ambient { kept } else { 0 })?;
+    for capability in (0..u64::BITS).filter(|number| ambient && kept >> number & 1 == 1) {
+        let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
+        let capability = libc::c_ulong::from(capability);
+        // SAFETY: prctl with PR_CAP_AMBIENT takes numbers only.
+        let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) };
+        match Errno::result(result) {
+            // A kernel older than the capability.
+            Ok(_) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Sets the effective and permitted, and the inheritable capabilities (capset(2)).
+fn set_capabilities(permitted: u64, inheritable: u64) -> Result<(), Errno> {
     /// `_LINUX_CAPABILITY_VERSION_3` of linux/capability.h, and this process.
     const HEADER: [u32; 2] = [0x2008_0522, 0];
-    /// Effective, permitted and inheritable, each in two words.
-    const NONE: [u32; 6] = [0; 6];
+    let sets = |shift: u32| [permitted, permitted, inheritable].map(|set| (set >> shift) as u32);
+    // Effective, permitted and inheritable: first the lower halves, then the upper ones.
+    let data = [sets(0), sets(32)];
     // SAFETY: both structures have the size that version 3 asks for.
-    let result = unsafe { libc::syscall(libc::SYS_capset, HEADER.as_ptr(), NONE.as_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_capset, HEADER.as_ptr(), data.as_ptr()) };
     Errno::result(result).map(drop)
 }
 
-/// Drops every capability the kernel knows from the bounding set (capabilities(7)).
+/// Drops every other capability the kernel knows from the bounding set (capabilities(7)).
 ///
 /// # Errors
 ///
 /// The errno of prctl(2).
-pub fn drop_bounding_set() -> Result<(), Errno> {
-    for capability in 0..=libc::c_ulong::from(u8::MAX) {
+pub fn bound_capabilities(kept: u64) -> Result<(), Errno> {
+    for number in
+        (0..u8::MAX).filter(|number| kept.checked_shr((*number).into()).unwrap_or(0) & 1 == 0)
+    {
+        let capability = libc::c_ulong::from(number);
         // SAFETY: prctl with PR_CAPBSET_DROP takes numbers only.
         let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
         match Errno::result(result) {
@@ -133,6 +163,30 @@ pub fn drop_bounding_set() -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// `SECCOMP_FILTER_FLAG_LOG`.
+pub const FILTER_LOG: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_LOG;
+/// `SECCOMP_FILTER_FLAG_SPEC_ALLOW`.
+pub const FILTER_SPEC_ALLOW: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+
+/// Has the kernel run a program of classic BPF before each system call (seccomp(2)).
+///
+/// # Errors
+///
+/// The errno of seccomp(2); `EINVAL` for a program or flag that the kernel does not take.
+pub fn load_filter(
+    flags: libc::c_ulong,
+    instructions: impl Iterator<Item = (u16, u8, u8, u32)>,
+) -> Result<(), Errno> {
+    let instruction = |(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k };
+    let mut program: Vec<libc::sock_filter> = instructions.map(instruction).collect();
+    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: the length is that of the array, which lives until the call returns.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) };
+    Errno::result(result).map(drop)
 }
 
 /// Runs `body` in a child process and gives back the number it returned.
