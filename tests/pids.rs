@@ -271,12 +271,15 @@ fn mask_and_dispositions_are_inherited() {
 fn on_a_terminal_keys_jobs_and_sizes_work() {
     let image = real("bookworm");
     let hrun = program("hrun");
-    let mut terminal = Terminal::start(Path::new("/bin/bash"), &["--norc", "-i"]);
+    let mut terminal = Terminal::start(Path::new("/bin/bash"), &["--norc", "--noediting", "-i"]);
     let mut type_in = |keys: &str, wanted: &str| {
         terminal.press(keys);
-        terminal.wait_for(|line| line.contains(wanted));
+        terminal.wait_for(|line| {
+            eprintln!("{line}");
+            line.contains(wanted)
+        });
     };
-    type_in("PS1=; stty -echo; echo ready\n", "ready");
+    type_in("PS1=; stty -echo; echo rea''dy\n", "ready");
     let start = format!("{} --pid {} ", hrun.display(), image.display());
     // Ctrl-C ends what runs, once.
     type_in(&format!("{start} sh -c 'trap \"echo caught\" INT; echo up; sleep 5'\n"), "up");

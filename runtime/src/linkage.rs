@@ -142,7 +142,8 @@ impl<'a> Loader<'a> {
         loaded
     }
 
-    /// The first library a program loads, itself or through others, that has a wanted name.
+    /// The first library a program loads, itself or through others, that has a wanted name;
+    /// nothing if it is not found.
     pub fn first(&self, program: &Path, is_wanted: impl Fn(&OsStr) -> bool) -> Option<Linked> {
         let mut seen: FxHashSet<OsString> = FxHashSet::default();
         let found = self.sound(program, true);
@@ -152,7 +153,7 @@ impl<'a> Loader<'a> {
                 self.linked(name.clone(), self.find(name, &by.paths), &by.paths.rpath)
             };
             if let Some(name) = by.needed.iter().find(|name| is_wanted(name)) {
-                return Some(load(name));
+                return Some(load(name)).filter(|library| library.found.is_some());
             }
             for name in &by.needed {
                 let is_leaf =

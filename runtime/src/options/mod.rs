@@ -5,6 +5,7 @@
 //! nothing about meaning beyond its help text, and reading it does no I/O.
 
 mod limits;
+mod ranks;
 mod table;
 
 pub use self::limits::Limit;

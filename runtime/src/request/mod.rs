@@ -285,12 +285,9 @@ impl Merge {
         let absolute = || parse::absolute(value).map_err(refuse);
         let request = &mut self.request;
         match setting.name {
-            Name::Bind => {
-                let binds = parse::binds(value).map_err(refuse)?;
-                request.binds.extend(binds.into_iter().map(|bind| asked(bind, &origin)));
-            }
-            Name::Mount => {
-                request.binds.push(asked(parse::mount(value).map_err(refuse)?, &origin));
+            Name::Bind | Name::Mount => {
+                let binds = binds(setting).map_err(refuse)?.into_iter();
+                request.binds.extend(binds.map(|bind| asked(bind, &origin)));
             }
             Name::Pid => request.pid = flag(),
             Name::Cd => request.directory = Some(asked(absolute()?, &origin)),
@@ -420,6 +417,13 @@ fn join(setting: &Setting, origin: &Origin) -> std::result::Result<Option<Asked<
         _ => Join::Parent,
     };
     Ok((setting.given != Given::Off).then(|| asked(join, origin)))
+}
+
+fn binds(setting: &Setting) -> std::result::Result<Vec<Bind>, String> {
+    match setting.name {
+        Name::Mount => Ok(vec![parse::mount(setting.given.value())?]),
+        _ => parse::binds(setting.given.value()),
+    }
 }
 
 fn write(setting: &Setting) -> std::result::Result<Write, String> {
