@@ -23,7 +23,7 @@ build:
 # Debian packages that tests and benchmarks use; installed only by root, and only if missing.
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
     binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev \
-    slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb
+    slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb squashfs-tools attr
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 
 packages:
@@ -64,7 +64,7 @@ test: lint images drivers programs
 SECONDS ?= 600
 
 fuzz:
-	@tests/packages.sh g++
+	@tests/packages.sh g++ squashfs-tools attr
 	@mkdir -p $(TARGET)
 	@fuzz/run.sh $(TARGET) $(SECONDS) $(TARGETS)
 

@@ -80,3 +80,24 @@ user() {
 user /etc/passwd > "$seeds/passwd/users"
 user /etc/group > "$seeds/passwd/groups"
 printf 'b\00010\0007\000b\000a:x:10:20:1000:/:\nb:x:7:\nshort:x:1\n#\nz:x:10:7:::' > "$seeds/passwd/odd"
+
+# Small images, of every compressor and plain, with one of most kinds of files.
+tree=$seeds/squashfs.tree
+mkdir -p "$tree/directory/deep"
+seq 2000 > "$tree/numbers"
+head -c 5000 "$(command -v find)" > "$tree/directory/program"
+truncate -s 20000 "$tree/hole"
+ln "$tree/numbers" "$tree/directory/numbers"
+ln -s directory/program "$tree/link"
+mkfifo "$tree/pipe"
+(cd "$tree/directory/deep" && seq 300 | xargs touch)
+setfattr -n user.name -v value "$tree/directory" && setfattr -n user.name -v value "$tree/numbers"
+for compressor in gzip xz lz4 zstd; do
+    mksquashfs "$tree" "$seeds/squashfs/$compressor" -comp $compressor -b 4K -nopad -quiet \
+        -no-progress -all-root -p 'null c 666 0 0 1 3' > /dev/null
+done
+for options in '-noI -noId -noX' '-noI -noD -noF -noX -noId' '-noI -no-fragments -no-exports'; do
+    mksquashfs "$tree" "$seeds/squashfs/plain$options" -comp lz4 -b 4K -nopad -quiet \
+        -no-progress -all-root $options > /dev/null
+done
+rm -r "$tree"
