@@ -1,18 +1,14 @@
 //! What holds for any tree, and for any bytes.
-#![allow(clippy::disallowed_methods, reason = "tests act on the world")]
-#![allow(clippy::unwrap_used, reason = "what fails fails its test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::support::{Scratch, find, noise, open, prose, read_image};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use squashfs::{Budget, Inode, Squashfs};
-use support::{Scratch, find, noise, open, prose, read_image};
 
 /// What a file is made of: pieces, each of them noise, prose or a hole.
 #[derive(Clone, Debug)]
