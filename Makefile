@@ -32,10 +32,11 @@ packages:
 images: packages
 	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi mpi4py
 
-# Machines with GPUs, as trees.
+# Machines with GPUs and with fabrics, as trees.
 drivers: packages
 	@tests/drivers.sh $(TARGET) h100 rhel alternatives nocache two mismatch newglibc mig local a100 \
 	    gds rocm intel
+	@tests/clusters.sh $(TARGET) cray mofed omnipath
 
 # The programs under test, where the test user can be shown them.
 programs: build packages

@@ -14,8 +14,6 @@ mod oci;
 mod report;
 mod run;
 
-use std::io::Write as _;
-
 use runtime::sys::memory::Arena;
 
 /// The process lives for a millisecond and gives nothing back (docs/decisions/0009).
@@ -44,8 +42,7 @@ fn start() -> u8 {
     match run::run(invocation) {
         Ok(status) => status,
         Err(error) => {
-            // Nobody can be told that standard error is closed.
-            let _ = writeln!(std::io::stderr(), "hrun: {error}");
+            report::say(&error.to_string());
             error.status
         }
     }

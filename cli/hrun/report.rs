@@ -26,10 +26,15 @@ pub fn notes(notes: &[Note], request: &Request) {
     for note in notes {
         let label = if note.warning { "warning" } else { "note" };
         if (note.warning && !request.quiet) || request.verbose {
-            // Nobody can be told that standard error is closed.
-            let _ = writeln!(io::stderr(), "hrun: {label}: {}", note.text);
+            say(&format!("{label}: {}", note.text));
         }
     }
+}
+
+/// Writes a message to standard error, at once: all ranks of a step may have something to say.
+pub fn say(text: &str) {
+    // Nobody can be told that standard error is closed.
+    let _ = io::stderr().write_all(format!("hrun: {text}\n").as_bytes());
 }
 
 /// Prints JSON.

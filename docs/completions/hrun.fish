@@ -14,6 +14,9 @@ complete -c hrun -l driver-root -d 'Looks for GPU drivers in DIR, which stands f
 complete -c hrun -l join-tag -d 'Shares namespaces with all that is started with the same TAG on this node' -r
 complete -c hrun -l join-pid -d 'Runs the command in the container of a process of yours' -r
 complete -c hrun -l join-ct -d 'Accepted for ch-run\'s sake: no number of ranks is needed' -r
+complete -c hrun -l mpi -d 'Says whose MPI the command uses: host, image, or auto' -r
+complete -c hrun -l mpi-root -d 'Takes the host\'s MPI from DIR, which has its lib directory' -r
+complete -c hrun -l mpi-glibc -d 'With host, covers the image\'s C library where it is too old for the host\'s MPI' -r
 complete -c hrun -l set-env -l env-file -d 'Sets variables from FILE, or one variable; $NAME is expanded' -r
 complete -c hrun -l set-env0 -d 'Sets variables from NUL-separated records in FILE, taken as they are' -r
 complete -c hrun -l unset-env -d 'Removes the variables whose names match GLOB' -r

@@ -13,6 +13,8 @@ pub struct Edits {
     pub mounts: Vec<Mount>,
     /// Variables, set after the image's own and before the user's.
     pub variables: Vec<SetVariable>,
+    /// Variables of the image that mean something else here, and are left out.
+    pub unset: Vec<&'static str>,
     /// Directories appended to `PATH`.
     pub path: Vec<PathBuf>,
     /// Directories appended to `LD_LIBRARY_PATH`.
@@ -147,6 +149,7 @@ impl Edits {
     pub fn merge(&mut self, other: Edits) {
         self.mounts.extend(other.mounts);
         self.variables.extend(other.variables);
+        self.unset.extend(other.unset);
         self.path.extend(other.path);
         self.library_path.extend(other.library_path);
         self.named.merge(other.named);
@@ -200,6 +203,10 @@ impl Edits {
     pub fn set(&mut self, name: &str, value: impl Into<OsString>, origin: &Origin) {
         let (name, value) = (OsString::from(name), value.into());
         self.variables.push(SetVariable { name, value, origin: origin.clone() });
+    }
+    /// Asks for a variable of the image to be left out.
+    pub fn unset(&mut self, name: &'static str) {
+        self.unset.push(name);
     }
 }
 

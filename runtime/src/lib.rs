@@ -4,7 +4,7 @@
 //!
 //! * **look** reads the world and returns plain data: [`look`];
 //! * **decide** is pure: [`options`], [`request`], [`decide`], [`inject`], [`cdi`], [`ids`], [`plan`],
-//!   [`envfile`], [`passwd`], [`elf`], [`ldcache`], [`hints`], [`error`];
+//!   [`envfile`], [`passwd`], [`elf`], [`ldcache`], [`linkage`], [`hints`], [`error`];
 //! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
 
 pub mod apply;
@@ -18,6 +18,7 @@ pub mod hints;
 pub mod ids;
 pub mod inject;
 pub mod ldcache;
+pub mod linkage;
 pub mod look;
 pub mod options;
 pub mod origin;

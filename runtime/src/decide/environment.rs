@@ -95,6 +95,9 @@ pub fn decide(
     environment.append("PATH", &injected.path);
     environment.append("LD_LIBRARY_PATH", &injected.library_path);
     environment.drop_missing_tmpdir(notes);
+    for name in &injected.unset {
+        environment.remove(name);
+    }
     for SetVariable { name, value, origin } in &injected.variables {
         environment.variables.insert(name.clone(), (value.clone(), origin.clone()));
     }

@@ -4,8 +4,10 @@ mod basis;
 pub mod environment;
 pub mod layout;
 mod mounts;
+mod mpi;
 mod place;
 mod points;
+mod program;
 mod tree;
 mod wire;
 
@@ -17,8 +19,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use self::basis::Basis;
-use self::place::Placer;
+use self::place::{Placed, Placer};
+use self::points::Points;
 use self::tree::Tree;
+use crate::edits::Edits;
 use crate::error::{Error, Result};
 use crate::ids;
 use crate::inject;
@@ -40,14 +44,57 @@ use crate::text::Text;
 /// to do.
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
     ranks::check(request, host)?;
+    let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
     let mut edits = inject::find_all(request, host, image)?;
+    mpi::edit(request, basis, &mut edits)?;
+    inject::finish(request, image, &mut edits);
     let mut notes = image_notes(image);
     notes.extend(mem::take(&mut edits.notes));
 
-    let mounts = mem::take(&mut edits.mounts);
-    let wanted = mounts::wanted(request, host, image, mounts, &mut notes)?;
-    let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
-    let mut placer = Placer::new(basis, &mut notes);
+    let Draft { tree, placed, points, environment, directory: (directory, origin) } =
+        draft(request, basis, &mut edits, &mut notes)?;
+    let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
+    let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
+    steps = ranks::join(request, steps)?;
+    if let Some((file, origin)) = ranks::file(request, host) {
+        steps = ranks::meet(steps, file, &origin);
+    }
+    let execute = execute(request, image, &tree, environment);
+    if wire::is_first(host) {
+        notes.extend(wire::note(basis, &tree, &directory, &execute.action));
+    }
+    steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
+    let capabilities = ids::capabilities(request, host);
+    let origin = request.root.as_ref().unwrap_or(&Origin::Default);
+    steps.push(Action::Restrict { capabilities }.asked_by(origin));
+    steps.push(execute);
+    Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
+}
+
+/// A container as edits make it.
+struct Draft<'a> {
+    /// The files inside.
+    tree: Tree<'a>,
+    /// What is mounted.
+    placed: Vec<Placed>,
+    /// What directories lack.
+    points: Points,
+    /// The command's environment.
+    environment: Vec<Variable>,
+    /// Where it starts, and who says so.
+    directory: (PathBuf, Origin),
+}
+
+/// Decides what a container will look like; takes the mounts of the edits.
+fn draft<'a>(
+    request: &Request,
+    basis: Basis<'a>,
+    edits: &mut Edits,
+    notes: &mut Vec<Note>,
+) -> Result<Draft<'a>> {
+    let Basis { host, image, .. } = basis;
+    let wanted = mounts::wanted(request, host, image, mem::take(&mut edits.mounts), notes)?;
+    let mut placer = Placer::new(basis, notes);
     let mut placed = Vec::new();
     for mount in wanted {
         placed.extend(placer.place(mount)?);
@@ -56,25 +103,10 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         placer.hide(hidden);
     }
     let Placer { tree, points, .. } = placer;
-    let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
-    let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
-
-    let mut environment = environment::decide(request, host, image, &tree, &edits, &mut notes)?;
-    let (directory, origin) = start_directory(request, host, image, &tree, &environment)?;
-    set(&mut environment, "PWD", directory.as_os_str(), &origin);
-
-    steps = ranks::join(request, steps)?;
-    if let Some((file, origin)) = ranks::file(request, host) {
-        steps = ranks::meet(steps, file, &origin);
-    }
-    let execute = execute(request, image, &tree, environment);
-    notes.extend(wire::note(basis, &tree, &directory, &execute.action));
-    steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
-    let capabilities = ids::capabilities(request, host);
-    let origin = request.root.as_ref().unwrap_or(&Origin::Default);
-    steps.push(Action::Restrict { capabilities }.asked_by(origin));
-    steps.push(execute);
-    Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
+    let mut environment = environment::decide(request, host, image, &tree, edits, notes)?;
+    let directory = start_directory(request, host, image, &tree, &environment)?;
+    set(&mut environment, "PWD", directory.0.as_os_str(), &directory.1);
+    Ok(Draft { tree, placed, points, environment, directory })
 }
 
 /// What the user may want to know about the image.

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::look::files::{self, Files, Kind, Resolved};
+use crate::look::files::{self, Files, Kind, OpenFiles, Resolved};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::paths::{below, inner, is_in, parent};
+use crate::sys::file::File;
 
 /// Answers questions about files inside before any mount is made.
 pub struct Tree<'a> {
@@ -143,6 +144,18 @@ impl<'a> Tree<'a> {
 }
 
 static IMAGE: Mounted = Mounted { kind: Kind::Directory, backing: Backing::Image };
+
+impl OpenFiles for Tree<'_> {
+    fn open_file(&self, path: &Path) -> Result<File, Errno> {
+        match &self.holder(path).1.backing {
+            Backing::Image => self.image.files.open_file(path),
+            Backing::Host { .. } => {
+                self.host.files.open_file(&self.on_host(path).ok_or(Errno::ENOENT)?)
+            }
+            Backing::Memory => Err(Errno::ENOENT),
+        }
+    }
+}
 
 impl Files for Tree<'_> {
     fn kind(&self, path: &Path) -> Result<Option<Kind>, Errno> {

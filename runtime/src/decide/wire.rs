@@ -12,7 +12,7 @@ use super::basis::Basis;
 use super::tree::Tree;
 use crate::elf::Object;
 use crate::ldcache::Cache;
-use crate::look::files::{self, Kind};
+use crate::look::files::{self, Kind, OpenFiles};
 use crate::look::host::Host;
 use crate::paths::{below, parent};
 use crate::plan::{Action, Note};
@@ -50,8 +50,17 @@ const PMI_PARTS: [&str; 4] = [
     "openmpi/lib/openmpi3/mca_pmix_s2.so",
 ];
 
-/// Says that the ranks will not know of each other, where that can be foreseen; the first rank
-/// speaks for all.
+/// Whether this is a rank that a launcher speaks to.
+pub(super) fn has_launcher(host: &Host) -> bool {
+    offered(host).is_some()
+}
+
+/// Whether the command's MPI understands the launcher, as far as can be told.
+pub(super) fn is_understood(basis: Basis, tree: &Tree, start: &Path, execute: &Action) -> bool {
+    note(basis, tree, start, execute).is_none()
+}
+
+/// Says that the ranks will not know of each other, where that can be foreseen.
 pub(super) fn note(basis: Basis, tree: &Tree, start: &Path, execute: &Action) -> Option<Note> {
     let offered = offered(basis.host)?;
     let Action::Execute { arguments, search, .. } = execute else { return None };
@@ -85,14 +94,19 @@ pub(super) fn note(basis: Basis, tree: &Tree, start: &Path, execute: &Action) ->
     )))
 }
 
-/// What the launcher of this rank speaks; nothing where this is no rank, or not the one to say so.
+/// Whether this rank speaks for all.
+pub(super) fn is_first(host: &Host) -> bool {
+    number(host, &["PMIX_RANK", "PMI_RANK", "SLURM_PROCID"]) == Some(0)
+}
+
+fn number(host: &Host, names: &[&str]) -> Option<u64> {
+    names.iter().find_map(|name| host.variable(name)?.to_str()?.parse().ok())
+}
+
+/// What the launcher of this rank speaks; nothing where this is no rank, or the only one.
 fn offered(host: &Host) -> Option<Vec<Wire>> {
-    let number = |names: &[&str]| -> Option<u64> {
-        names.iter().find_map(|name| host.variable(name)?.to_str()?.parse().ok())
-    };
-    let is_first = number(&["PMIX_RANK", "PMI_RANK", "SLURM_PROCID"]) == Some(0);
     let sizes = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
-    if !is_first || number(&sizes) == Some(1) {
+    if number(host, &sizes) == Some(1) {
         return None;
     }
     let has = |names: &[&str]| names.iter().any(|name| host.variable(name).is_some());

@@ -11,6 +11,7 @@ mod note;
 mod reader;
 #[cfg(test)]
 mod sample;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -22,6 +23,7 @@ use nix::errno::Errno;
 
 use self::fields::{half, long, word};
 use self::reader::Reader;
+pub use self::symbols::Symbols;
 pub use self::versions::NeededVersion;
 
 /// Where the bytes of a file come from.
@@ -183,6 +185,22 @@ struct Dynamic {
     needed: Vec<u64>,
     needed_versions: Option<u64>,
     defined_versions: Option<u64>,
+    rpath: Option<u64>,
+    runpath: Option<u64>,
+    symbols: Option<u64>,
+    hash: Option<u64>,
+    gnu_hash: Option<u64>,
+}
+
+/// Where an object wants the libraries it needs to be looked for: lists of directories, with
+/// `$ORIGIN` for its own (ld.so(8)).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SearchPaths {
+    /// Before all others, and for the libraries' own libraries too (`DT_RPATH`); does not count
+    /// where there is the other.
+    pub rpath: Option<OsString>,
+    /// After `LD_LIBRARY_PATH` (`DT_RUNPATH`).
+    pub runpath: Option<OsString>,
 }
 
 const ET_DYN: u16 = 3;
@@ -193,9 +211,14 @@ const PT_INTERP: u32 = 3;
 
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
+const DT_HASH: u64 = 4;
 const DT_STRTAB: u64 = 5;
+const DT_SYMTAB: u64 = 6;
 const DT_STRSZ: u64 = 10;
 const DT_SONAME: u64 = 14;
+const DT_RPATH: u64 = 15;
+const DT_RUNPATH: u64 = 29;
+const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const DT_VERDEF: u64 = 0x6fff_fffc;
 const DT_VERNEED: u64 = 0x6fff_fffe;
 
@@ -245,6 +268,19 @@ impl<'a> Object<'a> {
         self.strings("needed libraries", &self.dynamic.needed)
     }
 
+    /// Where it wants its libraries to be looked for.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a list lies outside of the file.
+    pub fn search_paths(&self) -> Result<SearchPaths, Flaw> {
+        let list = |at: Option<u64>| match at {
+            Some(at) => Ok(self.strings("search path", &[at])?.pop()),
+            None => Ok(None),
+        };
+        Ok(SearchPaths { rpath: list(self.dynamic.rpath)?, runpath: list(self.dynamic.runpath)? })
+    }
+
     /// An object without a dynamic section is linked statically, and needs nothing.
     fn read_dynamic(&self) -> Result<Dynamic, Flaw> {
         let mut dynamic = Dynamic::default();
@@ -261,6 +297,11 @@ impl<'a> Object<'a> {
                 DT_STRTAB => dynamic.strings = Some(value),
                 DT_STRSZ => dynamic.strings_size = value,
                 DT_SONAME => dynamic.soname = Some(value),
+                DT_RPATH => dynamic.rpath = Some(value),
+                DT_RUNPATH => dynamic.runpath = Some(value),
+                DT_SYMTAB => dynamic.symbols = Some(value),
+                DT_HASH => dynamic.hash = Some(value),
+                DT_GNU_HASH => dynamic.gnu_hash = Some(value),
                 DT_VERDEF => dynamic.defined_versions = Some(value),
                 DT_VERNEED => dynamic.needed_versions = Some(value),
                 _ => {}

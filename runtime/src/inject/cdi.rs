@@ -16,7 +16,7 @@ use crate::cdi::{
 use crate::edits::{Content, Edits};
 use crate::elf::{Abi, Object};
 use crate::error::{Error, Result};
-use crate::look::files::Kind;
+use crate::look::files::{Kind, OpenFiles};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;

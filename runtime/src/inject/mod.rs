@@ -17,6 +17,7 @@ mod identity;
 mod intel;
 mod leftovers;
 mod loader;
+pub mod mpi;
 mod network;
 mod nvidia;
 mod ranks;
@@ -43,7 +44,7 @@ pub const INJECTORS: &[Injector] = &[
     Injector { name: cdi::NAME, find: cdi::find },
 ];
 
-/// Asks all injectors.
+/// Asks all injectors; libraries are not yet found by their names ([`finish`]).
 ///
 /// # Errors
 ///
@@ -53,6 +54,10 @@ pub fn find_all(request: &Request, host: &Host, image: &Image) -> Result<Edits> 
     for injector in INJECTORS {
         edits.merge((injector.find)(request, host, image)?);
     }
-    loader::finish(request, image, &mut edits);
     Ok(edits)
+}
+
+/// Has everything that was named found by its name inside.
+pub fn finish(request: &Request, image: &Image, edits: &mut Edits) {
+    loader::finish(request, image, edits);
 }

@@ -47,10 +47,10 @@ pub(super) fn find(request: &Request, host: &Host, _: &Image) -> Result<Edits> {
     Ok(edits)
 }
 
-/// What the PMIx server and the ranks share; under a private `/tmp` it must still be there, or
+/// What the PMIx server, or Cray's PALS, and the ranks share; under a private `/tmp` it must still be there, or
 /// MPI_Init fails.
 fn pmix_directories(host: &Host) -> Vec<PathBuf> {
-    let named = ["PMIX_SERVER_TMPDIR", "OMPI_MCA_orte_top_session_dir"];
+    let named = ["PMIX_SERVER_TMPDIR", "OMPI_MCA_orte_top_session_dir", "PALS_SPOOL_DIR"];
     let mut directories: Vec<PathBuf> =
         named.iter().filter_map(|name| host.path_variable(name)).collect();
     // Slurm's plugin tells Open MPI by PMIx alone (mpi/pmix, `pmixp_info_cli_tmpdir`).

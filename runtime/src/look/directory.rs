@@ -12,7 +12,7 @@ use nix::libc;
 use nix::sys::stat::{lstat, mode_t};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use super::files::{Files, Kind};
+use super::files::{Files, Kind, OpenFiles};
 use crate::paths::{below, parent};
 use crate::sys::file::{self, Directory};
 
@@ -122,15 +122,6 @@ impl DirectoryTree {
         })
     }
 
-    /// Opens a regular file, to read parts of it.
-    ///
-    /// # Errors
-    ///
-    /// The errno of open(2).
-    pub fn open_file(&self, path: &Path) -> Result<file::File, Errno> {
-        file::File::open_regular(&self.outside(path))
-    }
-
     /// Whether something exists at a path, wherever symbolic links lead within the tree.
     pub fn holds(&self, path: &Path) -> bool {
         if let Some(directory) = self.open.get()
@@ -167,6 +158,12 @@ impl DirectoryTree {
         }
         self.listed.borrow_mut().insert(path.into());
         Ok(kinds)
+    }
+}
+
+impl OpenFiles for DirectoryTree {
+    fn open_file(&self, path: &Path) -> Result<file::File, Errno> {
+        file::File::open_regular(&self.outside(path))
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use crate::paths::{Names, below, names};
+use crate::sys::file::File;
 
 /// What a directory entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,16 @@ pub trait Files {
     ///
     /// The errno of lstat(2).
     fn mode(&self, path: &Path) -> Result<u32, Errno>;
+}
+
+/// A tree whose files can be read in parts.
+pub trait OpenFiles: Files {
+    /// Opens the regular file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2).
+    fn open_file(&self, path: &Path) -> Result<File, Errno>;
 }
 
 /// Where a path leads.

@@ -260,6 +260,41 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::Mpi,
+        long: "mpi",
+        takes: Takes::OptionalValue("auto|host|image|off"),
+        section: Section::Ranks,
+        help: "Says whose MPI the command uses: host, image, or auto",
+        manual: "With host, the host's MPI library takes the place of the image's, with what belongs to \
+                 it: the libraries it is linked with, its plugins, its configuration. Both must have \
+                 one interface (that of MPICH, of Open MPI, or the standard one of MPI 5), and the \
+                 host's must have all that the command asks for; if not, nothing starts. auto, the \
+                 value if none is given, does so only where the image's MPI does not understand the \
+                 launcher and the host's does. image is the default; off is the same without a \
+                 warning where the launcher is not understood.",
+        ..FLAG
+    },
+    Row {
+        name: Name::MpiRoot,
+        long: "mpi-root",
+        takes: Takes::Value("DIR"),
+        section: Section::Ranks,
+        help: "Takes the host's MPI from DIR, which has its lib directory",
+        manual: "Without it, the host's MPI is what the host's LD_LIBRARY_PATH leads to, then what \
+                 modules name in variables, then what mpirun belongs to, then what the host's loader \
+                 finds.",
+        ..FLAG
+    },
+    Row {
+        name: Name::MpiGlibc,
+        long: "mpi-glibc",
+        takes: Takes::Value("image|host"),
+        section: Section::Ranks,
+        help: "With host, covers the image's C library where it is too old for the host's MPI",
+        manual: "",
+        ..FLAG
+    },
+    Row {
         name: Name::SetEnv,
         long: "set-env",
         aliases: &["env-file"],

@@ -102,6 +102,19 @@ pub enum Join {
     Process(u32),
 }
 
+/// Whose MPI library the command uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mpi {
+    /// The host's.
+    Host,
+    /// The host's, where the image's does not understand the launcher.
+    Auto,
+    /// The image's.
+    Image,
+    /// The image's, and nothing is said about it.
+    Off,
+}
+
 /// A device asked for by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
@@ -185,6 +198,12 @@ pub struct Request {
     pub cdi_directories: Vec<PathBuf>,
     /// With whom namespaces are shared; nothing: with ranks of the same step.
     pub join: Option<Asked<Join>>,
+    /// Whose MPI library the command uses.
+    pub mpi: Option<Asked<Mpi>>,
+    /// Where the host's MPI is.
+    pub mpi_root: Option<Asked<PathBuf>>,
+    /// The host's C library comes with its MPI, if that needs it.
+    pub mpi_glibc: bool,
     /// The tree that stands for the host's root when GPU drivers are looked for.
     pub driver_root: Option<PathBuf>,
     /// Changes of the environment, in order.
@@ -293,6 +312,14 @@ impl Merge {
                 request.join = join(setting, &origin).map_err(refuse)?;
             }
             Name::JoinCt => drop(parse::id(value).map_err(refuse)?),
+            Name::Mpi => {
+                let mpi = parse::mpi(value).map_err(refuse)?;
+                request.mpi = on.then(|| asked(mpi, &origin));
+            }
+            Name::MpiRoot => {
+                request.mpi_root = Some(asked(parse::absolute(value).map_err(refuse)?, &origin));
+            }
+            Name::MpiGlibc => request.mpi_glibc = parse::is_host(value).map_err(refuse)?,
             Name::DriverRoot => {
                 request.driver_root = Some(parse::absolute(value).map_err(refuse)?);
             }

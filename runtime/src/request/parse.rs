@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use super::{Bind, Device, EnvEdit, Format, Given, Wanted};
+use super::{Bind, Device, EnvEdit, Format, Given, Mpi, Wanted};
 use crate::cdi::QualifiedName;
 use crate::look::kernel::Feature;
 
@@ -224,6 +224,26 @@ pub(super) fn absolute(value: &OsStr) -> Parsed<PathBuf> {
 
 fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
+/// Reads whose MPI is used; nothing leaves it to hrun.
+pub(super) fn mpi(value: &OsStr) -> Parsed<Mpi> {
+    match value.to_str() {
+        Some("" | "auto") => Ok(Mpi::Auto),
+        Some("host") => Ok(Mpi::Host),
+        Some("image") => Ok(Mpi::Image),
+        Some("off") => Ok(Mpi::Off),
+        _ => Err(format!("'{}' is not auto, host, image or off", value.to_string_lossy())),
+    }
+}
+
+/// Reads which of two something is: the host's, or the image's.
+pub(super) fn is_host(value: &OsStr) -> Parsed<bool> {
+    match value.to_str() {
+        Some("host") => Ok(true),
+        Some("image") => Ok(false),
+        _ => Err(format!("'{}' is neither host nor image", value.to_string_lossy())),
+    }
 }
 
 /// Reads how much a kind of device is wanted; nothing means needed.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::elf::{Abi, Object};
-use crate::look::files::{self, Files, Kind};
+use crate::look::files::{self, Files, Kind, OpenFiles};
 use crate::look::image::Image;
 
 /// Where the packages `cuda-compat-*` put it.

@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 use crate::elf::{Abi, NeededVersion, Object};
 use crate::ldcache::Cache;
 use crate::look::directory::DirectoryTree;
-use crate::look::files::{self, Files, Kind};
+use crate::look::files::{self, Files, Kind, OpenFiles};
 use crate::paths::below;
 use crate::plan::Note;
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::driver::Library;
 use crate::elf::Object;
 use crate::look::directory::DirectoryTree;
-use crate::look::files;
+use crate::look::files::{self, OpenFiles};
 use crate::plan::Note;
 
 /// Where the C library and its parts lie: Debian's directories, then Red Hat's.
