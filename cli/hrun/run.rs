@@ -104,7 +104,7 @@ fn read_plan(host: &Host, file: &Path) -> Result<Plan> {
 
 /// Becomes the command; comes back with the reason it could not.
 fn carry_out(plan: &Plan) -> Error {
-    match apply::apply(plan) {
+    match apply::apply(plan, shim::serve::start) {
         Some(failed) => hints::explain(&failed, &facts::look(failed.program.as_deref())),
         None => Error::new("carry out the plan", "it does not end with a command"),
     }

@@ -15,6 +15,7 @@ enum Operation {
     Meet,
     Join,
     Unshare,
+    Serve,
     Mount,
     Overlay,
     OverlayWithLayer,
@@ -44,6 +45,27 @@ const ANY_MOUNT: &[Operation] = &[
 ];
 
 const HINTS: &[Hint] = &[
+    Hint {
+        operations: &[Operation::Serve],
+        errnos: &[Errno::EACCES, Errno::EPERM, Errno::ENOENT, Errno::ENODEV, Errno::ENXIO],
+        when: ALWAYS,
+        text: |_| {
+            "it takes /dev/fuse, open to everybody, and Linux 4.18; ask the administrator of this \
+             node: modprobe fuse && chmod 666 /dev/fuse\n\
+             or unpack the image: unsquashfs -d DIR IMAGE && hrun DIR"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Serve],
+        errnos: &[Errno::ECHILD, Errno::EAGAIN, Errno::ENOMEM],
+        when: ALWAYS,
+        text: |_| {
+            "a process of its own serves the image, and it could not be started; see ulimit -u, \
+             and the memory limit of the job"
+                .to_owned()
+        },
+    },
     Hint {
         operations: &[Operation::Join],
         errnos: &[Errno::ESRCH],
@@ -412,6 +434,7 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::ReadOnly { .. } => Operation::Mount,
         Action::Meet { .. } | Action::Admit => Operation::Meet,
         Action::Join { .. } => Operation::Join,
+        Action::Serve { .. } => Operation::Serve,
         Action::Link { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }

@@ -1,6 +1,9 @@
 //! What outlives or surrounds the command; the only code of hrun that forks.
 //!
-//! Today that is one thing: trying parts of a plan in a child, for `hrun --doctor`. Most runs
-//! never come here: the process that was started becomes the command.
+//! Two things: trying parts of a plan in a child, for `hrun --doctor`, and serving a packed image.
+//! A directory never comes here: the process that was started becomes the command.
 
+pub mod serve;
 pub mod trial;
+
+mod image;

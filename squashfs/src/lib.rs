@@ -112,6 +112,11 @@ impl Squashfs {
         &self.superblock
     }
 
+    /// Whether any file can have extended attributes.
+    pub fn has_xattrs(&self) -> bool {
+        self.superblock.xattr_table != NOWHERE
+    }
+
     /// The root directory.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 mod meeting;
 mod mountinfo;
 mod overlay;
+mod serve;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use self::meeting::{Found, Meeting};
+pub use self::serve::{DEVICE, Serve};
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::sys::{MountFlags, file, meeting as namespaces, mount, process};
@@ -31,9 +33,10 @@ pub struct Failed<'a> {
 
 /// Becomes the plan's command; comes back only if a step failed.
 ///
-/// A plan without [`Action::Execute`] at its end is nobody's: `None`.
-pub fn apply(plan: &Plan) -> Option<Failed<'_>> {
-    let mut process = Process::default();
+/// A plan without [`Action::Execute`] at its end is nobody's: `None`. Processes that a plan asks for
+/// are started by `serve`.
+pub fn apply(plan: &Plan, serve: Serve) -> Option<Failed<'_>> {
+    let mut process = Process { serve: Some(serve), ..Process::default() };
     let failed = plan.steps.iter().find_map(|step| {
         let errno = process.take(&step.action).err()?;
         Some((step, errno))
@@ -61,6 +64,8 @@ struct Process {
     /// The container's root is the root, and the host's root is the current directory.
     is_inside: bool,
     program: Option<PathBuf>,
+    /// Starts what serves a packed image.
+    serve: Option<Serve>,
     /// The meeting this rank is at.
     meeting: Option<Meeting>,
     /// What other ranks have done already.
@@ -99,6 +104,10 @@ impl Process {
             Action::Link { path, target } => process::make_link(target.as_path(), path.as_path()),
             Action::Bind { source, target, recursive } => {
                 mount::bind(self.outside(source), target.as_path(), *recursive)
+            }
+            Action::Serve { image, offset, target } => {
+                let serve = self.serve.ok_or(Errno::ENOSYS)?;
+                serve::mount(serve, image.as_path(), *offset, target.as_path())
             }
             Action::Overlay { target, below, layer, no_exec } => {
                 let below = below.as_ref().map(|below| self.outside(below));

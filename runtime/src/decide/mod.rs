@@ -8,6 +8,7 @@ mod mpi;
 mod place;
 mod points;
 mod program;
+mod served;
 mod tree;
 mod wire;
 
@@ -44,6 +45,7 @@ use crate::text::Text;
 /// to do.
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
     ranks::check(request, host)?;
+    served::check(request, host, image)?;
     let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
     let mut edits = inject::find_all(request, host, image)?;
     mpi::edit(request, basis, &mut edits)?;

@@ -115,6 +115,8 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         program.interpreter = Some(Interpreter { path, exists: true, has_execute_bit: false });
     });
     vec![
+        (serve(), Errno::EACCES, facts(), "chmod 666 /dev/fuse"),
+        (serve(), Errno::ECHILD, facts(), "ulimit -u"),
         (meet(), Errno::EPERM, facts(), "ask the administrator to remove it"),
         (meet(), Errno::ENOSPC, facts(), "--no-join"),
         (join(), Errno::ESRCH, facts(), "its number on the host"),
@@ -176,6 +178,7 @@ fn every_row_can_speak_and_names_a_remedy() {
 #[test]
 fn every_errno_of_every_row_can_be_reached() {
     let actions = [
+        serve(),
         meet(),
         join(),
         unshare(),

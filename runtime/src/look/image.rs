@@ -6,21 +6,24 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use squashfs::Flaw;
 
+use super::contents::Contents;
 use super::directory::DirectoryTree;
 use super::filesystem::Filesystem;
 use super::host::Host;
 use super::metadata::{self, Config};
+use super::packed::PackedTree;
 use crate::error::{Error, Result};
 use crate::paths::below;
 use crate::text::quoted;
 
 /// An image that can be run.
 pub struct Image {
-    /// The root directory on the host, without symbolic links.
+    /// The root directory on the host, without symbolic links; of a packed image its file.
     pub root: PathBuf,
     /// The image's files, from its root.
-    pub files: DirectoryTree,
+    pub files: Contents,
     /// What the image says about itself.
     pub config: Config,
     /// The file system of the root directory, asked for only where it matters.
@@ -32,6 +35,8 @@ impl Image {
     ///
     /// A directory is an image itself, or an OCI bundle, whose `config.json` or `image.json` lies
     /// beside the root directory (`rootfs`).
+    ///
+    /// A squashfs file is an image as well, and told by its first bytes.
     ///
     /// # Errors
     ///
@@ -50,18 +55,34 @@ impl Image {
             Err(Errno::ENOTDIR) if path.exists() => Err(no_directory(path, named)),
             result => result.map_err(fail),
         };
-        let tree = open(&path)?;
+        let tree = match DirectoryTree::open(&path) {
+            Err(Errno::ENOTDIR) if starts_with(&path, &squashfs::MAGIC) => {
+                return Image::look_into(&path, named);
+            }
+            Err(Errno::ENOTDIR) if path.exists() => return Err(no_directory(&path, named)),
+            result => result.map_err(fail)?,
+        };
         let bundle = metadata::bundle(&tree).map_err(|error| error.hint(METADATA_HINT))?;
-        let files = match &bundle.root {
+        let tree = match &bundle.root {
             Some(root) => open(root)?,
             None => tree,
         };
+        let root = tree.root().to_path_buf();
+        let files = Contents::Directory(tree);
         let config = match bundle.config {
             Some(config) => config,
             None => metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?,
         };
-        let root = files.root().to_path_buf();
         Ok(Image { root, files, config, filesystem: OnceCell::new() })
+    }
+
+    /// Looks into a squashfs file.
+    fn look_into(path: &Path, named: &Path) -> Result<Self> {
+        let tree = PackedTree::open(path).map_err(|flaw| flawed(flaw, named))?;
+        let root = tree.path().to_path_buf();
+        let files = Contents::Packed(tree);
+        let config = metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?;
+        Ok(Image { root, files, config, filesystem: OnceCell::from(Filesystem::SERVED) })
     }
 
     /// The file system the image is on.
@@ -100,6 +121,30 @@ fn unreadable_hint(errno: Errno, named: &Path) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// Says what is wrong with a squashfs file.
+fn flawed(flaw: Flaw, named: &Path) -> Error {
+    let name = quoted(named);
+    let hint = match flaw {
+        Flaw::Compressor { .. } | Flaw::Version { .. } => format!(
+            "make it again: unsquashfs -d {name}.d {name} && \
+             mksquashfs {name}.d {name} -noappend -comp zstd"
+        ),
+        Flaw::Unreadable(errno) => {
+            return Error::new(format!("use {name} as an image"), errno)
+                .hint_if_some(unreadable_hint(errno, named));
+        }
+        _ => "the file is damaged or not complete; copy or make it again".to_owned(),
+    };
+    Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
+}
+
+/// Whether a file begins with some bytes.
+fn starts_with(path: &Path, magic: &[u8; 4]) -> bool {
+    let mut start = [0; 4];
+    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok();
+    is_read && start == *magic
+}
+
 /// Says what a file is that was given as an image, by its first bytes.
 fn no_directory(path: &Path, named: &Path) -> Error {
     let name = quoted(named);
@@ -110,10 +155,6 @@ fn no_directory(path: &Path, named: &Path) -> Error {
     let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
     let start = &start[..read];
     let (reason, hint) = match start {
-        [b'h', b's', b'q', b's', ..] => (
-            "it is a squashfs file, and this version runs directories only",
-            format!("unpack it: unsquashfs -d {name}.d {name} && hrun {name}.d"),
-        ),
         _ if start.get(32..36) == Some(b"SIF_") => (
             "it is a SIF file, and this version runs directories only",
             format!("unpack it: apptainer build --sandbox {name}.d {name} && hrun {name}.d"),

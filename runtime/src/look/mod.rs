@@ -3,6 +3,7 @@
 //! These modules only read. They never decide what a fact means for the container.
 #![allow(clippy::disallowed_methods, reason = "this is where the host is read")]
 
+pub mod contents;
 pub mod directory;
 pub mod facts;
 pub mod files;
@@ -11,4 +12,5 @@ pub mod host;
 pub mod image;
 pub mod kernel;
 pub mod metadata;
+pub mod packed;
 pub mod program;

@@ -33,6 +33,11 @@ fn auxiliary(kind: libc::c_ulong) -> libc::c_ulong {
     unsafe { libc::getauxval(kind) }
 }
 
+/// User and group id as they are now, in the namespace this process is in.
+pub fn ids() -> (u32, u32) {
+    (unistd::geteuid().as_raw(), unistd::getegid().as_raw())
+}
+
 /// The supplementary group ids, in one system call where 256 are enough.
 ///
 /// # Errors
@@ -157,7 +162,7 @@ pub fn in_child(body: impl FnOnce() -> u64) -> Result<u64, Errno> {
     }
 }
 
-fn count_threads() -> usize {
+pub(super) fn count_threads() -> usize {
     std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0)
 }
 
