@@ -30,7 +30,7 @@ packages:
 	@tests/packages.sh $(TEST_PACKAGES)
 
 images: packages
-	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi mpi4py
+	@tests/images.sh $(TARGET) bullseye bookworm bookworm.sqfs trixie musl gpu cuda sealed leftovers mpi mpi4py
 
 # Machines with GPUs and with fabrics, as trees.
 drivers: packages

@@ -151,6 +151,8 @@ for name in "${@:-}"; do
     mpi) mpi mpi ;;
     mpi4py) mpi4py mpi4py ;;
     torch) debian torch bookworm python3-torch ;;
+    *.sqfs) mksquashfs "$images/${name%.sqfs}" "$images/$name.part" -comp zstd -all-root \
+        -quiet -no-progress > /dev/null ;;
     *) echo "unknown image $name" >&2; exit 2 ;;
     esac
     mv "$images/$name.part" "$images/$name"

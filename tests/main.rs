@@ -36,6 +36,8 @@ mod loader_files;
 mod metadata;
 mod mpi;
 mod mpi_host;
+mod packed;
+mod packed_life;
 mod plans;
 mod plans_gpu;
 mod plans_mpi;

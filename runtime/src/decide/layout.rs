@@ -166,7 +166,11 @@ impl Emitter<'_> {
                 let no_exec = self.basis.image.filesystem().no_exec;
                 self.push(Action::Overlay { target, below, layer, no_exec }, &origin);
             }
-            _ if is_served => {}
+            // What is pivoted to moves away, and entries of the image are bound from there.
+            _ if is_served => {
+                let source = target.clone();
+                self.push(Action::Bind { source, target, recursive: false }, &origin);
+            }
             _ => {
                 let source = target.clone();
                 self.push(Action::Bind { source, target, recursive: true }, &origin);

@@ -49,6 +49,10 @@ fn join() -> Action {
     Action::Join { pid: 7 }
 }
 
+fn serve() -> Action {
+    Action::Serve { image: "/scratch/img.sqfs".into(), offset: 0, target: "/srv/image".into() }
+}
+
 fn tmpfs() -> Action {
     Action::Tmpfs { target: "/mnt".into(), mode: 0o755, size: None }
 }
