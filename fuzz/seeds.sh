@@ -101,3 +101,16 @@ for options in '-noI -noId -noX' '-noI -noD -noF -noX -noId' '-noI -no-fragments
         -no-progress -all-root $options > /dev/null
 done
 rm -r "$tree"
+
+# A SIF file with room for three descriptors, the second of them the system's.
+{
+    printf '#!/usr/bin/env run-singularity\n\000SIF_MAGIC\00001\00002\000'
+    head -c 40 /dev/zero
+    printf '\003\000\000\000\000\000\000\000\200\000\000\000\000\000\000\000'
+    head -c 609 /dev/zero
+    printf '\004\100\000\000\001\001\000\000\000\001\000\000\360\000\000\000\000'
+    printf '\000\200\000\000\000\000\000\000'
+    head -c 176 /dev/zero
+    printf '\001\000\000\000\002\000\000\000'
+    head -c 961 /dev/zero
+} > "$seeds/sif/file"

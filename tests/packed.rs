@@ -229,6 +229,47 @@ fn images_that_cannot_be_read_are_explained() {
     }
 }
 
+/// A SIF file with an image in the partition of its system.
+fn sif(image: &[u8], kind: u8) -> Vec<u8> {
+    let mut file = vec![0; 4096 + 2 * 585];
+    file[..30].copy_from_slice(b"#!/usr/bin/env run-singularity");
+    file[32..41].copy_from_slice(b"SIF_MAGIC");
+    file[88] = 2;
+    file[96..98].copy_from_slice(&4096u16.to_le_bytes());
+    let at = 4096 + 585;
+    file[at..at + 5].copy_from_slice(&[4, 0x40, 0, 0, 1]);
+    file[at + 17..at + 21].copy_from_slice(&40_960u32.to_le_bytes());
+    file[at + 201] = kind;
+    file[at + 205] = 2;
+    file.resize(40_960, 0);
+    file.extend_from_slice(image);
+    file
+}
+
+#[test]
+fn a_sif_file_runs_in_every_way() {
+    let image = Image::tiny();
+    image.file(".singularity.d/labels.json", "{}");
+    image.file(".singularity.d/env/90-environment.sh", "export COLOUR=red\n");
+    image.program(".singularity.d/runscript", "#!/bin/sh\necho $COLOUR\n");
+    let (packed, scratch) = (Packed::new(image.path(), &[]), Scratch::new());
+    let bytes = fs::read(&packed.path).unwrap();
+    let file = scratch.file("image.sif", sif(&bytes, 1));
+    in_every_way(|way| {
+        assert_eq!(way.probe(&file, &[], "args x").ok(), "x\0");
+        assert_eq!(outcome(&mut way.command([&file])).ok(), "red\n");
+    });
+    let name = file.display().to_string();
+    let plan = hrun(["--dry-run", name.as_str(), "true"]).ok();
+    assert!(plan.contains(&format!("{name} from byte 40960")), "{plan}");
+    for (kind, what) in [(2, "an ext3 file system"), (5, "an encrypted file system")] {
+        let file = scratch.file("other.sif", sif(&bytes, kind)).display().to_string();
+        hrun([file.as_str(), "true"]).fails(&[what, "apptainer build --sandbox"]);
+    }
+    let file = scratch.file("short.sif", &sif(&bytes, 1)[..4500]).display().to_string();
+    hrun([file.as_str(), "true"]).fails(&["damaged or not complete", "copy or make it again"]);
+}
+
 #[test]
 fn a_machine_without_the_device_is_explained() {
     if lacks("root") {

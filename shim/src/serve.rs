@@ -15,7 +15,7 @@ use nix::unistd::{Pid, chdir};
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file::{Device, File};
 use runtime::sys::process;
-use squashfs::{Budget, Flaw, Squashfs};
+use squashfs::{Budget, Flaw, Part, Squashfs};
 
 use crate::image::Server;
 
@@ -60,7 +60,7 @@ fn get_ready(image: &Path, offset: u64) -> Result<Server, Errno> {
     // Before the image is mounted: what is copied here would keep it.
     detached::unshare_mounts()?;
     let file = File::open_regular(image)?;
-    let source = Box::new(Part { file, offset });
+    let source = Box::new(Part { source: file, offset });
     let image = Squashfs::open(source, BUDGET).map_err(Flaw::errno)?;
     chdir("/")?;
     process::set_no_new_privileges()?;
@@ -74,17 +74,4 @@ fn threads() -> usize {
         (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).count()
     });
     count.clamp(THREADS.0, THREADS.1)
-}
-
-/// A file from a byte on.
-struct Part {
-    file: File,
-    offset: u64,
-}
-
-impl squashfs::Source for Part {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let at = offset.checked_add(self.offset).ok_or(Errno::EOVERFLOW)?;
-        squashfs::Source::read_at(&self.file, at, buffer)
-    }
 }

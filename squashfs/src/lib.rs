@@ -32,7 +32,7 @@ use crate::fields::Fields;
 use crate::file::Marks;
 pub use crate::flaw::Flaw;
 pub use crate::inode::{Inode, Kind};
-pub use crate::source::Source;
+pub use crate::source::{Part, Source};
 pub use crate::superblock::{MAGIC, Superblock};
 use crate::table::Table;
 use crate::xattr::Xattrs;

@@ -21,3 +21,20 @@ impl<B: AsRef<[u8]> + Send + Sync> Source for B {
         Ok(count)
     }
 }
+
+/// A source from a byte on: an image inside of another file.
+pub struct Part<S> {
+    /// The whole.
+    pub source: S,
+    /// Where the part starts.
+    pub offset: u64,
+}
+
+impl<S: Source> Source for Part<S> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self.offset.checked_add(offset) {
+            Some(offset) => self.source.read_at(offset, buffer),
+            None => Ok(0),
+        }
+    }
+}

@@ -66,6 +66,7 @@ pub fn move_points(points: &mut [Point], from: &Path, to: &Path) {
 pub fn serve(image: &Image, target: &Path) -> Vec<Step> {
     let Some(packed) = image.files.packed() else { return Vec::new() };
     let directory = Action::Directory { path: target.into(), mode: 0o755 };
-    let serve = Action::Serve { image: packed.path().into(), offset: 0, target: target.into() };
+    let (image, offset) = (packed.path().into(), packed.offset());
+    let serve = Action::Serve { image, offset, target: target.into() };
     vec![directory.asked_by(&Origin::CommandLine), serve.asked_by(&Origin::CommandLine)]
 }

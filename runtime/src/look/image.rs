@@ -1,8 +1,6 @@
 //! An image: a tree of files and what it says about itself.
 
 use std::cell::OnceCell;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -14,8 +12,11 @@ use super::filesystem::Filesystem;
 use super::host::Host;
 use super::metadata::{self, Config};
 use super::packed::PackedTree;
+use super::sif;
+use crate::elf::Source;
 use crate::error::{Error, Result};
 use crate::paths::below;
+use crate::sys::file::File;
 use crate::text::quoted;
 
 /// An image that can be run.
@@ -36,7 +37,7 @@ impl Image {
     /// A directory is an image itself, or an OCI bundle, whose `config.json` or `image.json` lies
     /// beside the root directory (`rootfs`).
     ///
-    /// A squashfs file is an image as well, and told by its first bytes.
+    /// A squashfs file is an image as well, alone or in a SIF file; its first bytes tell.
     ///
     /// # Errors
     ///
@@ -51,15 +52,10 @@ impl Image {
             return Err(Error::new("use / as an image", "it is this machine's own root directory")
                 .hint("run the command without hrun"));
         }
-        let open = |path: &Path| match DirectoryTree::open(path) {
-            Err(Errno::ENOTDIR) if path.exists() => Err(no_directory(path, named)),
-            result => result.map_err(fail),
-        };
+        let open = |path: &Path| DirectoryTree::open(path).map_err(fail);
         let tree = match DirectoryTree::open(&path) {
-            Err(Errno::ENOTDIR) if starts_with(&path, &squashfs::MAGIC) => {
-                return Image::look_into(&path, named);
-            }
-            Err(Errno::ENOTDIR) if path.exists() => return Err(no_directory(&path, named)),
+            Err(Errno::ENOTDIR) if path.is_file() => return Image::look_into(&path, named),
+            Err(Errno::ENOTDIR) if path.exists() => return Err(no_file(named)),
             result => result.map_err(fail)?,
         };
         let bundle = metadata::bundle(&tree).map_err(|error| error.hint(METADATA_HINT))?;
@@ -76,9 +72,24 @@ impl Image {
         Ok(Image { root, files, config, filesystem: OnceCell::new() })
     }
 
-    /// Looks into a squashfs file.
+    /// Looks into a file; its first bytes tell what it is.
     fn look_into(path: &Path, named: &Path) -> Result<Self> {
-        let tree = PackedTree::open(path).map_err(|flaw| flawed(flaw, named))?;
+        let use_it = || format!("use {} as an image", quoted(named));
+        let fail =
+            |errno: Errno| Error::new(use_it(), errno).hint_if_some(unreadable_hint(errno, named));
+        let file = File::open_regular(path).map_err(fail)?;
+        let mut start = [0; 512];
+        let count = Source::read_at(&file, 0, &mut start).map_err(fail)?;
+        let start = &start[..count];
+        let offset = if start.starts_with(&squashfs::MAGIC) {
+            0
+        } else if start.get(sif::MAGIC_AT..).is_some_and(|rest| rest.starts_with(sif::MAGIC)) {
+            let found = sif::find(&file).map_err(|flaw| flawed_sif(flaw, named))?;
+            found.offset
+        } else {
+            return Err(no_image(start, named));
+        };
+        let tree = PackedTree::open(path, file, offset).map_err(|flaw| flawed(flaw, named))?;
         let root = tree.path().to_path_buf();
         let files = Contents::Packed(tree);
         let config = metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?;
@@ -138,27 +149,25 @@ fn flawed(flaw: Flaw, named: &Path) -> Error {
     Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
 }
 
-/// Whether a file begins with some bytes.
-fn starts_with(path: &Path, magic: &[u8; 4]) -> bool {
-    let mut start = [0; 4];
-    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok();
-    is_read && start == *magic
+/// Says why a SIF file cannot be run.
+fn flawed_sif(flaw: sif::Flaw, named: &Path) -> Error {
+    let name = quoted(named);
+    let hint = match flaw {
+        sif::Flaw::Truncated => "copy or make it again".to_owned(),
+        _ => format!("unpack it: apptainer build --sandbox {name}.d {name} && hrun {name}.d"),
+    };
+    Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
+}
+
+fn no_file(named: &Path) -> Error {
+    let attempt = format!("use {} as an image", quoted(named));
+    Error::new(attempt, "it is a device, a pipe or a socket")
 }
 
 /// Says what a file is that was given as an image, by its first bytes.
-fn no_directory(path: &Path, named: &Path) -> Error {
+fn no_image(start: &[u8], named: &Path) -> Error {
     let name = quoted(named);
-    if !path.is_file() {
-        return Error::new(format!("use {name} as an image"), "it is a device, a pipe or a socket");
-    }
-    let mut start = [0; 512];
-    let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-    let start = &start[..read];
     let (reason, hint) = match start {
-        _ if start.get(32..36) == Some(b"SIF_") => (
-            "it is a SIF file, and this version runs directories only",
-            format!("unpack it: apptainer build --sandbox {name}.d {name} && hrun {name}.d"),
-        ),
         [0x1f, 0x8b, ..]
         | [b'B', b'Z', b'h', ..]
         | [0x28, 0xb5, 0x2f, 0xfd, ..]

@@ -14,3 +14,4 @@ pub mod kernel;
 pub mod metadata;
 pub mod packed;
 pub mod program;
+pub mod sif;

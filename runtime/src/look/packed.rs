@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use squashfs::{Budget, Flaw, Inode, Squashfs};
+use squashfs::{Budget, Flaw, Inode, Part, Squashfs};
 
 use super::files::{Files, Kind, OpenFiles, Opened};
 use crate::elf::Source;
@@ -22,6 +22,7 @@ const BUDGET: Budget = Budget { metadata: 2 << 20, data: 8 << 20 };
 /// Answers questions about a squashfs image.
 pub struct PackedTree {
     path: PathBuf,
+    offset: u64,
     image: Arc<Squashfs>,
 }
 
@@ -38,22 +39,26 @@ impl squashfs::Source for file::File {
 }
 
 impl PackedTree {
-    /// Opens the image in a file.
+    /// Opens the image that starts at a byte of a file.
     ///
     /// # Errors
     ///
     /// Says why it is none that can be read.
-    pub fn open(path: &Path) -> Result<Self, Flaw> {
-        let image = file::File::open_regular(path).map_err(Flaw::Unreadable)?;
-        let image = Squashfs::open(Box::new(image), BUDGET)?;
+    pub fn open(path: &Path, source: file::File, offset: u64) -> Result<Self, Flaw> {
+        let image = Squashfs::open(Box::new(Part { source, offset }), BUDGET)?;
         image.root()?;
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        Ok(PackedTree { path, image: Arc::new(image) })
+        Ok(PackedTree { path, offset, image: Arc::new(image) })
     }
 
     /// The image's file, without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The byte of the file that the image starts at.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// The names in a directory that fit.
