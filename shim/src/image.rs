@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
     ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
@@ -25,6 +25,25 @@ const READ_SIZE: u32 = 1 << 20;
 /// The kernel's number of the root directory.
 const ROOT: u64 = 1;
 
+/// What stands where there is nothing.
+const NOTHING: FileAttr = FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: UNIX_EPOCH,
+    mtime: UNIX_EPOCH,
+    ctime: UNIX_EPOCH,
+    crtime: UNIX_EPOCH,
+    kind: FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: 0,
+    flags: 0,
+};
+
 /// Serves an image.
 ///
 /// A file is known to the kernel by the place of its inode, so nothing has to be remembered.
@@ -33,11 +52,14 @@ pub(crate) struct Server {
     /// All files belong to the caller, as if he had unpacked them.
     uid: u32,
     gid: u32,
+    /// The kernel can open files, and directories, without asking.
+    opens_itself: bool,
+    lists_itself: bool,
 }
 
 impl Server {
     pub(crate) fn new(image: Squashfs, uid: u32, gid: u32) -> Self {
-        Server { image, uid, gid }
+        Server { image, uid, gid, opens_itself: false, lists_itself: false }
     }
 
     fn number(&self, reference: Reference) -> INodeNo {
@@ -161,6 +183,10 @@ impl Filesystem for Server {
             // What an old kernel lacks is only slower.
             let _ = config.add_capabilities(wanted);
         }
+        let has = |flag| config.capabilities().contains(flag);
+        self.opens_itself = has(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        // From Linux 5.1 on.
+        self.lists_itself = has(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         // Both decide how much is asked for at once; nothing is ever written.
         let _ = config.set_max_write(READ_SIZE);
         if let Err(largest) = config.set_max_readahead(READ_SIZE) {
@@ -173,6 +199,11 @@ impl Filesystem for Server {
         match self.child(parent, name) {
             Ok(inode) => {
                 reply.entry(&FOR_EVER, &self.attributes(&inode), Generation(0));
+            }
+            // Without a number it says that there is nothing, and for how long that holds: programs
+            // look for modules and libraries in many places.
+            Err(errno) if errno.code() == nix::libc::ENOENT => {
+                reply.entry(&FOR_EVER, &NOTHING, Generation(0));
             }
             Err(errno) => reply.error(errno),
         }
@@ -194,11 +225,18 @@ impl Filesystem for Server {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+        match self.opens_itself {
+            true => reply.error(Errno::ENOSYS),
+            false => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+        }
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+        match self.lists_itself {
+            true => reply.error(Errno::ENOSYS),
+            false => reply.opened(FileHandle(0), flags),
+        }
     }
 
     fn read(
