@@ -12,9 +12,10 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use super::packed::Packed;
-use super::support::live::until;
+use super::support::live::{outcome_in_time, until};
 use super::support::run::{outcome, shell};
-use super::support::{Live, Scratch, bind, command};
+use super::support::slurm::cluster;
+use super::support::{Live, Scratch, as_tester, bind, command, lacks, program};
 
 const SIGNALS: [Signal; 6] = [
     Signal::SIGTERM,
@@ -223,4 +224,53 @@ fn ranks_share_one_server() {
     }
     none_is_left(&packed.path);
     has_ended(server);
+}
+
+#[test]
+fn a_step_of_slurm_has_one_server_and_ends() {
+    if lacks("root") {
+        return;
+    }
+    let packed = Packed::debian();
+    let script = "readlink /proc/self/ns/mnt; grep -h '^hrun-image$' /proc/[0-9]*/comm | wc -l; \
+                  sha256sum /usr/bin/perl";
+    let (hrun, image) = (program("hrun"), packed.path.to_str().unwrap());
+    let words = ["--overcommit", "-N1", "-n8", hrun.to_str().unwrap(), image, "sh", "-c", script];
+    let outcome = cluster().srun(&words);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""));
+    let starting = |start: &str| {
+        let lines = outcome.stdout.lines().filter(|line| line.starts_with(start));
+        (lines.clone().count(), lines.collect::<BTreeSet<_>>().len())
+    };
+    assert_eq!(starting("mnt:"), (8, 1), "{}", outcome.stdout);
+    assert_eq!(outcome.stdout.lines().filter(|line| line.ends_with("/usr/bin/perl")).count(), 8);
+    none_is_left(&packed.path);
+}
+
+#[test]
+fn launchers_that_wait_for_descriptors_end() {
+    let packed = Packed::debian();
+    for launcher in ["mpiexec.hydra", "mpirun.openmpi"] {
+        let mut command = as_tester(Path::new("/usr/bin").join(launcher).as_path());
+        let options: &[&str] =
+            if launcher == "mpirun.openmpi" { &["--oversubscribe"] } else { &[] };
+        command.args(options).args(["-n", "4"]).arg(program("hrun")).arg(&packed.path);
+        let outcome = outcome_in_time(command.args(["cat", "/usr/lib/os-release"]));
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        assert_eq!(outcome.stdout.matches("VERSION_CODENAME=bookworm").count(), 4, "{launcher}");
+        none_is_left(&packed.path);
+    }
+}
+
+#[test]
+fn a_container_of_a_packed_image_is_joined() {
+    let packed = Packed::tiny();
+    let child = waiting(&packed.path);
+    let join = format!("--join-pid={}", child.pid());
+    let words = [&join, packed.path.to_str().unwrap(), "/bin/probe", "cat", "/etc/group"];
+    assert!(outcome(&mut command(words)).ok().starts_with("root:x:0:"));
+    one_server(&packed.path);
+    child.send(Signal::SIGKILL);
+    drop(child);
+    none_is_left(&packed.path);
 }

@@ -40,10 +40,9 @@ fn serve(image: &Path, offset: u64, device: &Device, link: &Link) {
     let ready = get_ready(image, offset);
     let told = link.tell(ready.as_ref().map(|_| ()).map_err(|errno| *errno));
     let (Ok(server), Ok(()), Ok(device)) = (ready, told, device.try_clone()) else { return };
-    // Reading from the device before it is mounted is an error.
-    if link.hear().is_err() {
-        return;
-    }
+    // Reading from the device before it is mounted is an error. The other end goes when it is, or
+    // when it never will be.
+    let _ = link.hear();
     let mut config = Config::default();
     config.n_threads = Some(threads());
     // The kernel compares the callers with the one who has mounted it.

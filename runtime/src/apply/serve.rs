@@ -13,7 +13,7 @@ use crate::sys::{MountFlags, mount, process};
 pub const DEVICE: &str = "/dev/fuse";
 
 /// Starts the process that serves an image: the image's file, the byte it starts at, and the
-/// device that the kernel's requests come from. The link tells whether it can, and is told when
+/// device that the kernel's requests come from. The link tells whether it can; when it is dropped,
 /// requests will come.
 ///
 /// It is handed to [`super::apply`], because processes are made elsewhere.
@@ -35,6 +35,5 @@ pub(super) fn mount(serve: Serve, image: &Path, offset: u64, target: &Path) -> R
          max_read=1048576"
     );
     let flags = MountFlags::MS_RDONLY | MountFlags::MS_NOSUID | MountFlags::MS_NODEV;
-    mount::mount_filesystem("fuse.squashfs", target, flags, Path::new(&options))?;
-    link.tell(Ok(()))
+    mount::mount_filesystem("fuse.squashfs", target, flags, Path::new(&options))
 }

@@ -8,7 +8,7 @@ mod mpi;
 mod place;
 mod points;
 mod program;
-mod served;
+pub mod served;
 mod tree;
 mod wire;
 

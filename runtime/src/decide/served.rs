@@ -27,17 +27,29 @@ pub fn check(request: &Request, host: &Host, image: &Image) -> Result<()> {
             .asked_by(&asked.origin)
             .hint("--write-fake forgets what is written, --overlay DIR keeps it"));
     }
+    match lack(host) {
+        None => Ok(()),
+        Some((reason, remedy)) => {
+            let hint =
+                format!("{remedy}\nor unpack the image: unsquashfs -d DIR IMAGE && hrun DIR");
+            let attempt = format!("serve the image {}", image.root.display());
+            Err(Error::new(attempt, reason).hint(hint))
+        }
+    }
+}
+
+/// What the machine lacks to serve an image, and the remedy.
+pub fn lack(host: &Host) -> Option<(String, &'static str)> {
     let device = Path::new(DEVICE);
-    let attempt = || format!("serve the image {}", image.root.display());
     match host.files.kind(device) {
-        Ok(Some(Kind::Other)) if !host.is_closed(device) => Ok(()),
-        Ok(Some(_)) => Err(Error::new(attempt(), format!("{DEVICE} is closed to you")).hint(
-            "ask the administrator of this node: chmod 666 /dev/fuse (as udev does by itself)\n\
-             or unpack the image: unsquashfs -d DIR IMAGE && hrun DIR",
+        Ok(Some(Kind::Other)) if !host.is_closed(device) => None,
+        Ok(Some(_)) => Some((
+            format!("{DEVICE} is closed to you"),
+            "ask the administrator of this node: chmod 666 /dev/fuse (as udev does by itself)",
         )),
-        Ok(None) | Err(_) => Err(Error::new(attempt(), format!("there is no {DEVICE}")).hint(
-            "ask the administrator of this node: modprobe fuse\n\
-             or unpack the image: unsquashfs -d DIR IMAGE && hrun DIR",
+        Ok(None) | Err(_) => Some((
+            format!("there is no {DEVICE}"),
+            "ask the administrator of this node: modprobe fuse",
         )),
     }
 }
