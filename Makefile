@@ -23,7 +23,8 @@ build:
 # Debian packages that tests and benchmarks use; installed only by root, and only if missing.
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
     binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev \
-    slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb
+    slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb \
+    squashfs-tools attr
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 
@@ -31,8 +32,8 @@ packages:
 	@tests/packages.sh $(TEST_PACKAGES)
 
 images: packages
-	@tests/images.sh $(TARGET) bullseye bookworm trixie musl gpu cuda sealed leftovers mpi mpi4py \
-	    wheels mpi-bookworm packages
+	@tests/images.sh $(TARGET) bullseye bookworm bookworm.sqfs trixie musl gpu cuda sealed leftovers \
+	    mpi mpi4py wheels mpi-bookworm packages
 
 # Machines with GPUs and with fabrics, as trees.
 drivers: packages
@@ -69,7 +70,7 @@ test: lint images drivers programs
 SECONDS ?= 600
 
 fuzz:
-	@tests/packages.sh g++
+	@tests/packages.sh g++ squashfs-tools attr
 	@mkdir -p $(TARGET)
 	@fuzz/run.sh $(TARGET) $(SECONDS) $(TARGETS)
 

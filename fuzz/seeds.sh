@@ -99,3 +99,37 @@ cat >> "$seeds/seccomp/profile" <<'END'
 END
 grep -aohE '"[A-Za-z_0-9]+"' "$seeds/seccomp/profile" | sort -u > "$seeds/seccomp.dict"
 printf '"SCMP_ACT_TRAP"\n"SCMP_CMP_LT"\n"SCMP_CMP_GE"\n"SCMP_CMP_EQ"\n' >> "$seeds/seccomp.dict"
+
+# Small images, of every compressor and plain, with one of most kinds of files.
+tree=$seeds/squashfs.tree
+mkdir -p "$tree/directory/deep"
+seq 2000 > "$tree/numbers"
+head -c 5000 "$(command -v find)" > "$tree/directory/program"
+truncate -s 20000 "$tree/hole"
+ln "$tree/numbers" "$tree/directory/numbers"
+ln -s directory/program "$tree/link"
+mkfifo "$tree/pipe"
+(cd "$tree/directory/deep" && seq 300 | xargs touch)
+setfattr -n user.name -v value "$tree/directory" && setfattr -n user.name -v value "$tree/numbers"
+for compressor in gzip xz lz4 zstd; do
+    mksquashfs "$tree" "$seeds/squashfs/$compressor" -comp $compressor -b 4K -nopad -quiet \
+        -no-progress -all-root -p 'null c 666 0 0 1 3' > /dev/null
+done
+for options in '-noI -noId -noX' '-noI -noD -noF -noX -noId' '-noI -no-fragments -no-exports'; do
+    mksquashfs "$tree" "$seeds/squashfs/plain$options" -comp lz4 -b 4K -nopad -quiet \
+        -no-progress -all-root $options > /dev/null
+done
+rm -r "$tree"
+
+# A SIF file with room for three descriptors, the second of them the system's.
+{
+    printf '#!/usr/bin/env run-singularity\n\000SIF_MAGIC\00001\00002\000'
+    head -c 40 /dev/zero
+    printf '\003\000\000\000\000\000\000\000\200\000\000\000\000\000\000\000'
+    head -c 609 /dev/zero
+    printf '\004\100\000\000\001\001\000\000\000\001\000\000\360\000\000\000\000'
+    printf '\000\200\000\000\000\000\000\000'
+    head -c 176 /dev/zero
+    printf '\001\000\000\000\002\000\000\000'
+    head -c 961 /dev/zero
+} > "$seeds/sif/file"

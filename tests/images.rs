@@ -256,7 +256,7 @@ fn what_is_no_image_is_explained() {
         ("missing", ["No such file or directory", "hint: IMAGE is the path"]),
         ("debian:12", ["No such file or directory", "an image of a registry must be unpacked"]),
         ("text", ["it is a file, but no image", "hint: IMAGE comes before the command"]),
-        ("image.sqfs", ["it is a squashfs file", "unsquashfs -d image.sqfs.d image.sqfs"]),
+        ("image.sqfs", ["ends before the end of its superblock", "copy or make it again"]),
         ("image.tar.gz", ["it is a compressed archive", "tar -C image.tar.gz.d -xf image.tar.gz"]),
         ("loop", ["Too many symbolic links", "loop"]),
     ] {

@@ -48,6 +48,8 @@ mod metadata;
 mod mpi;
 mod mpi_host;
 mod mpi_matrix;
+mod packed;
+mod packed_life;
 mod pids;
 mod plans;
 mod plans_gpu;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use runtime::decide::{layout, limits};
+use runtime::decide::{layout, limits, served};
 use runtime::hints;
 use runtime::inject::survey::{self, Finding};
 use runtime::look::facts;
@@ -64,6 +64,7 @@ pub fn examine(request: &Request, host: &Host, kernel: &Kernel, format: Format) 
     checks.push(directory("shared memory", Some(PathBuf::from("/dev/shm"))));
     checks.push(configuration(host));
     checks.extend(kernel_checks(host, kernel));
+    checks.push(packed_images(host));
     checks.push(Check::from(limits::survey(request, host)));
     let root = request.driver_root.as_ref();
     let devices = survey::look(host, root, &request.cdi_directories);
@@ -222,6 +223,14 @@ fn kernel_checks(host: &Host, kernel: &Kernel) -> Vec<Check> {
         });
     }
     checks
+}
+
+/// Whether squashfs and SIF files can be run; directories can in any case.
+fn packed_images(host: &Host) -> Check {
+    match served::lack(host) {
+        None => check("packed images", Status::Ok, "can be served"),
+        Some((reason, remedy)) => check("packed images", Status::Warning, reason).remedy(remedy),
+    }
 }
 
 fn failed(name: &'static str, errno: Errno) -> Check {

@@ -31,7 +31,9 @@ Every option can also be set by a variable (HRUN_BIND for --bind) and in the fil
 Exit status: COMMAND's own; 125 if hrun fails, 126 if COMMAND cannot be run, 127 if there is none.";
 
 fn image() -> Arg {
-    Arg::new("IMAGE").help("The root directory of an image").value_parser(ValueParser::os_string())
+    Arg::new("IMAGE")
+        .help("The root directory of an image, or a squashfs or SIF file")
+        .value_parser(ValueParser::os_string())
 }
 
 fn command_words() -> Arg {

@@ -133,6 +133,7 @@ const KEEPERS: Keepers = Keepers {
     watch: shim::watch::start,
     isolate: shim::init::start,
     supervise: shim::supervise::start,
+    serve: shim::serve::start,
 };
 
 /// Becomes the command; comes back with the reason it could not, or with the exit status of a

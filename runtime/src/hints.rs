@@ -20,6 +20,7 @@ enum Operation {
     Limit,
     Affinity,
     Unshare,
+    Serve,
     Mount,
     Overlay,
     OverlayWithLayer,
@@ -56,6 +57,27 @@ const HINTS: &[Hint] = &[
         text: |_| {
             "the kernel gives no /proc of their own to processes where something is mounted over parts \
              of the host's /proc,\nas in a container of Docker; leave --pid out there"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Serve],
+        errnos: &[Errno::EACCES, Errno::EPERM, Errno::ENOENT, Errno::ENODEV, Errno::ENXIO],
+        when: ALWAYS,
+        text: |_| {
+            "it takes /dev/fuse, open to everybody, and Linux 4.18; ask the administrator of this \
+             node: modprobe fuse && chmod 666 /dev/fuse\n\
+             or unpack the image: unsquashfs -d DIR IMAGE && hrun DIR"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Serve],
+        errnos: &[Errno::ECHILD, Errno::EAGAIN, Errno::ENOMEM],
+        when: ALWAYS,
+        text: |_| {
+            "a process of its own serves the image, and it could not be started; see ulimit -u, \
+             and the memory limit of the job"
                 .to_owned()
         },
     },
@@ -430,6 +452,7 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Limit { .. } => Operation::Limit,
         Action::Affinity { .. } => Operation::Affinity,
         Action::Isolate => Operation::Isolate,
+        Action::Serve { .. } => Operation::Serve,
         Action::Link { .. }
         | Action::Supervise
         | Action::Scope { .. }

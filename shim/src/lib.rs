@@ -1,9 +1,12 @@
 //! What outlives or surrounds the command; the only code of hrun that forks.
 //!
-//! Parts of a plan are tried in a child, for `hrun --doctor`; and somebody stays to remove the control
-//! groups of limits. Most runs never come here: the process that was started becomes the command.
+//! Parts of a plan are tried in a child, for `hrun --doctor`; somebody stays to remove the control groups
+//! of limits, to serve a packed image, or to watch over a command in a PID namespace. Most runs never
+//! come here: the process that was started becomes the command.
 
+mod image;
 pub mod init;
+pub mod serve;
 pub mod supervise;
 pub mod trial;
 pub mod watch;

@@ -8,6 +8,7 @@ pub mod limits;
 mod meeting;
 mod mountinfo;
 mod overlay;
+mod serve;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -18,6 +19,7 @@ use nix::unistd::Pid;
 
 use self::limits::Watch;
 use self::meeting::{Found, Meeting};
+pub use self::serve::{DEVICE, Serve};
 use crate::cpus::CpuList;
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
@@ -30,6 +32,8 @@ use crate::text::Text;
 pub struct Keepers {
     /// Removes control groups.
     pub watch: Watch,
+    /// Starts what serves a packed image.
+    pub serve: Serve,
     /// Makes a PID namespace with an init.
     pub isolate: fn(process::Alone) -> Result<Init, Errno>,
     /// Goes on in a child, where nothing is given back; gives back the exit status of the child
@@ -171,6 +175,10 @@ impl Process {
             Action::Link { path, target } => process::make_link(target.as_path(), path.as_path()),
             Action::Bind { source, target, recursive } => {
                 mount::bind(self.outside(source), target.as_path(), *recursive)
+            }
+            Action::Serve { image, offset, target } => {
+                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+                serve::mount(keepers.serve, image.as_path(), *offset, target.as_path())
             }
             Action::Overlay { target, below, layer, no_exec } => {
                 let below = below.as_ref().map(|below| self.outside(below));

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::basis::Basis;
 use super::place::{Make, Placed};
 use super::points::{self, Point, Points, Way};
+use super::served;
 use super::tree::Made;
 use crate::edits::{Content, Mount};
 use crate::error::{Error, Result};
@@ -40,11 +41,15 @@ pub fn decide(
     points: Points,
 ) -> Result<Vec<Step>> {
     basis.check_layer()?;
-    let points = points.gather(basis.has_layer(), basis.image);
+    let mut points = points.gather(basis.has_layer(), basis.image);
+    let stage = choose_stage(basis, &placed, &points)?;
+    let root = served::root(basis.image, &stage);
+    served::move_points(&mut points, &basis.image.root, &root);
     let mut emitter = Emitter {
         basis,
+        root,
         origin: basis.asked_write.map_or(Origin::CommandLine, |asked| asked.origin.clone()),
-        stage: choose_stage(basis, &placed, &points)?,
+        stage,
         points,
         steps: first_steps(first, &placed),
     };
@@ -101,6 +106,8 @@ struct Emitter<'a> {
     /// Who said where the command may write.
     origin: Origin,
     stage: PathBuf,
+    /// Where the image's root directory is on the host, once it is there.
+    root: PathBuf,
     points: Vec<Point>,
     steps: Vec<Step>,
 }
@@ -147,7 +154,10 @@ impl Emitter<'_> {
         let point = self.points.iter().position(Point::is_root);
         let way = point.map(|number| self.points[number].way);
         let staged = point.map(|number| text(&self.staged_point(number)));
-        let target = text(&self.basis.image.root);
+        let target = text(&self.root);
+        let serve = served::serve(self.basis.image, &self.root);
+        let is_served = !serve.is_empty();
+        self.steps.extend(serve);
         match (way, layer, staged) {
             (Some(Way::Binds { .. }), _, Some(source)) => {
                 self.push(Action::Bind { source, target, recursive: false }, &origin);
@@ -156,15 +166,20 @@ impl Emitter<'_> {
                 let no_exec = self.basis.image.filesystem().no_exec;
                 self.push(Action::Overlay { target, below, layer, no_exec }, &origin);
             }
+            // What is pivoted to moves away, and entries of the image are bound from there.
+            _ if is_served => {
+                let source = target.clone();
+                self.push(Action::Bind { source, target, recursive: false }, &origin);
+            }
             _ => {
                 let source = target.clone();
                 self.push(Action::Bind { source, target, recursive: true }, &origin);
                 if *self.basis.write() == Write::No {
-                    self.read_only(&self.basis.image.root.clone(), true, &origin);
+                    self.read_only(&self.root.clone(), true, &origin);
                 }
             }
         }
-        let root = text(&self.basis.image.root);
+        let root = text(&self.root);
         self.push(Action::Enter { root, by: self.basis.enter_by() }, &Origin::CommandLine);
     }
 

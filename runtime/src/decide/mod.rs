@@ -11,6 +11,7 @@ mod place;
 mod points;
 mod program;
 mod rights;
+pub mod served;
 mod tree;
 mod wire;
 
@@ -49,6 +50,7 @@ use crate::text::Text;
 /// to do.
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
     ranks::check(request, host)?;
+    served::check(request, host, image)?;
     let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
     let mut edits = inject::find_all(request, host, image)?;
     let mpi = mpi::edit(request, basis, &mut edits)?;

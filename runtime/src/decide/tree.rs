@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::look::files::{self, Files, Kind, OpenFiles, Resolved};
+use crate::look::files::{self, Files, Kind, OpenFiles, Opened, Resolved};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::paths::{below, inner, is_in, parent};
-use crate::sys::file::File;
 
 /// Answers questions about files inside before any mount is made.
 pub struct Tree<'a> {
@@ -146,7 +145,7 @@ impl<'a> Tree<'a> {
 static IMAGE: Mounted = Mounted { kind: Kind::Directory, backing: Backing::Image };
 
 impl OpenFiles for Tree<'_> {
-    fn open_file(&self, path: &Path) -> Result<File, Errno> {
+    fn open_file(&self, path: &Path) -> Result<Opened, Errno> {
         match &self.holder(path).1.backing {
             Backing::Image => self.image.files.open_file(path),
             Backing::Host { .. } => {

@@ -12,7 +12,7 @@ use nix::libc;
 use nix::sys::stat::{lstat, mode_t};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use super::files::{Files, Kind, OpenFiles};
+use super::files::{Files, Kind, OpenFiles, Opened};
 use crate::paths::{below, parent};
 use crate::sys::file::{self, Directory};
 
@@ -162,8 +162,8 @@ impl DirectoryTree {
 }
 
 impl OpenFiles for DirectoryTree {
-    fn open_file(&self, path: &Path) -> Result<file::File, Errno> {
-        file::File::open_regular(&self.outside(path))
+    fn open_file(&self, path: &Path) -> Result<Opened, Errno> {
+        file::File::open_regular(&self.outside(path)).map(Opened::Host)
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::packed::PackedFile;
+use crate::elf::Source;
 use crate::paths::{Names, below, names};
 use crate::sys::file::File;
 
@@ -70,7 +72,24 @@ pub trait OpenFiles: Files {
     /// # Errors
     ///
     /// The errno of open(2).
-    fn open_file(&self, path: &Path) -> Result<File, Errno>;
+    fn open_file(&self, path: &Path) -> Result<Opened, Errno>;
+}
+
+/// A regular file that is open.
+pub enum Opened {
+    /// A file of the host.
+    Host(File),
+    /// One in a squashfs image.
+    Packed(PackedFile),
+}
+
+impl Source for Opened {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Opened::Host(file) => file.read_at(offset, buffer),
+            Opened::Packed(file) => file.read_at(offset, buffer),
+        }
+    }
 }
 
 /// Where a path leads.

@@ -16,6 +16,7 @@ pub struct Filesystem {
 
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
+const SQUASHFS: i64 = 0x7371_7368;
 
 /// File systems that carry an overlay, by their numbers in linux/magic.h.
 ///
@@ -29,12 +30,15 @@ const CARRIES_OVERLAY: [(&str, i64); 9] = [
     ("tmpfs", TMPFS),
     ("ramfs", RAMFS),
     ("nfs", 0x6969),
-    ("squashfs", 0x7371_7368),
+    ("squashfs", SQUASHFS),
     ("erofs", 0xe0f5_e1e2),
     ("overlay", 0x794c_7630),
 ];
 
 impl Filesystem {
+    /// What a packed image is served as: like the kernel's own squashfs, as far as overlay goes.
+    pub const SERVED: Filesystem = Filesystem { kind: SQUASHFS, no_exec: false };
+
     /// Looks at the file system of a directory of the host; an unreadable one is like none known.
     pub fn look(directory: &Path) -> Self {
         statfs(directory).map_or(Filesystem::default(), |found| Filesystem {

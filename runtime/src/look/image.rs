@@ -1,26 +1,30 @@
 //! An image: a tree of files and what it says about itself.
 
 use std::cell::OnceCell;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use squashfs::Flaw;
 
+use super::contents::Contents;
 use super::directory::DirectoryTree;
 use super::filesystem::Filesystem;
 use super::host::Host;
 use super::metadata::{self, Config};
+use super::packed::PackedTree;
+use super::sif;
+use crate::elf::Source;
 use crate::error::{Error, Result};
 use crate::paths::below;
+use crate::sys::file::File;
 use crate::text::quoted;
 
 /// An image that can be run.
 pub struct Image {
-    /// The root directory on the host, without symbolic links.
+    /// The root directory on the host, without symbolic links; of a packed image its file.
     pub root: PathBuf,
     /// The image's files, from its root.
-    pub files: DirectoryTree,
+    pub files: Contents,
     /// What the image says about itself.
     pub config: Config,
     /// The file system of the root directory, asked for only where it matters.
@@ -33,6 +37,8 @@ impl Image {
     /// A directory is an image itself, or an OCI bundle, whose `config.json` or `image.json` lies
     /// beside the root directory (`rootfs`).
     ///
+    /// A squashfs file is an image as well, alone or in a SIF file; its first bytes tell.
+    ///
     /// # Errors
     ///
     /// Fails if the path is missing, unreadable or no image, or if its metadata cannot be read.
@@ -44,12 +50,16 @@ impl Image {
         let path = host.cwd.join(named);
         let open = |path: &Path| match DirectoryTree::open(path) {
             Ok(tree) if tree.root() == Path::new("/") => Err(own_root(named)),
-            Err(Errno::ENOTDIR) if path.exists() => Err(no_directory(path, named)),
             result => result.map_err(fail),
         };
-        let tree = open(&path)?;
+        let tree = match DirectoryTree::open(&path) {
+            Ok(tree) if tree.root() == Path::new("/") => return Err(own_root(named)),
+            Err(Errno::ENOTDIR) if path.is_file() => return Image::look_into(&path, named),
+            Err(Errno::ENOTDIR) if path.exists() => return Err(no_file(named)),
+            result => result.map_err(fail)?,
+        };
         let bundle = metadata::bundle(&tree).map_err(|error| error.hint(METADATA_HINT))?;
-        let files = match &bundle.root {
+        let tree = match &bundle.root {
             Some(root) => {
                 let files = open(root)?;
                 // Written as a path below the bundle, it must not lead out by `..` or a link.
@@ -60,18 +70,44 @@ impl Image {
             }
             None => tree,
         };
+        let root = tree.root().to_path_buf();
+        let files = Contents::Directory(tree);
         let config = match bundle.config {
             Some(config) => config,
             None => metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?,
         };
-        let root = files.root().to_path_buf();
         Ok(Image { root, files, config, filesystem: OnceCell::new() })
     }
 
     /// What a process in a container sees of files, as an image that says nothing of itself.
-    pub fn seen(files: DirectoryTree) -> Self {
-        let root = files.root().to_path_buf();
-        Image { root, files, config: Config::default(), filesystem: OnceCell::new() }
+    pub fn seen(tree: DirectoryTree) -> Self {
+        let root = tree.root().to_path_buf();
+        let (files, config) = (Contents::Directory(tree), Config::default());
+        Image { root, files, config, filesystem: OnceCell::new() }
+    }
+
+    /// Looks into a file; its first bytes tell what it is.
+    fn look_into(path: &Path, named: &Path) -> Result<Self> {
+        let use_it = || format!("use {} as an image", quoted(named));
+        let fail =
+            |errno: Errno| Error::new(use_it(), errno).hint_if_some(unreadable_hint(errno, named));
+        let file = File::open_regular(path).map_err(fail)?;
+        let mut start = [0; 512];
+        let count = Source::read_at(&file, 0, &mut start).map_err(fail)?;
+        let start = &start[..count];
+        let offset = if start.starts_with(&squashfs::MAGIC) {
+            0
+        } else if start.get(sif::MAGIC_AT..).is_some_and(|rest| rest.starts_with(sif::MAGIC)) {
+            let found = sif::find(&file).map_err(|flaw| flawed_sif(flaw, named))?;
+            found.offset
+        } else {
+            return Err(no_image(start, named));
+        };
+        let tree = PackedTree::open(path, file, offset).map_err(|flaw| flawed(flaw, named))?;
+        let root = tree.path().to_path_buf();
+        let files = Contents::Packed(tree);
+        let config = metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?;
+        Ok(Image { root, files, config, filesystem: OnceCell::from(Filesystem::SERVED) })
     }
 
     /// The file system the image is on.
@@ -123,24 +159,42 @@ fn outside(named: &Path, root: &Path) -> Error {
         .hint(format!("if that is the image, name it: hrun {}", quoted(root)))
 }
 
-/// Says what a file is that was given as an image, by its first bytes.
-fn no_directory(path: &Path, named: &Path) -> Error {
+/// Says what is wrong with a squashfs file.
+fn flawed(flaw: Flaw, named: &Path) -> Error {
     let name = quoted(named);
-    if !path.is_file() {
-        return Error::new(format!("use {name} as an image"), "it is a device, a pipe or a socket");
-    }
-    let mut start = [0; 512];
-    let read = File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-    let start = &start[..read];
+    let hint = match flaw {
+        Flaw::Compressor { .. } | Flaw::Version { .. } => format!(
+            "make it again: unsquashfs -d {name}.d {name} && \
+             mksquashfs {name}.d {name} -noappend -comp zstd"
+        ),
+        Flaw::Unreadable(errno) => {
+            return Error::new(format!("use {name} as an image"), errno)
+                .hint_if_some(unreadable_hint(errno, named));
+        }
+        _ => "the file is damaged or not complete; copy or make it again".to_owned(),
+    };
+    Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
+}
+
+/// Says why a SIF file cannot be run.
+fn flawed_sif(flaw: sif::Flaw, named: &Path) -> Error {
+    let name = quoted(named);
+    let hint = match flaw {
+        sif::Flaw::Truncated => "copy or make it again".to_owned(),
+        _ => format!("unpack it: apptainer build --sandbox {name}.d {name} && hrun {name}.d"),
+    };
+    Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
+}
+
+fn no_file(named: &Path) -> Error {
+    let attempt = format!("use {} as an image", quoted(named));
+    Error::new(attempt, "it is a device, a pipe or a socket")
+}
+
+/// Says what a file is that was given as an image, by its first bytes.
+fn no_image(start: &[u8], named: &Path) -> Error {
+    let name = quoted(named);
     let (reason, hint) = match start {
-        [b'h', b's', b'q', b's', ..] => (
-            "it is a squashfs file, and this version runs directories only",
-            format!("unpack it: unsquashfs -d {name}.d {name} && hrun {name}.d"),
-        ),
-        _ if start.get(32..36) == Some(b"SIF_") => (
-            "it is a SIF file, and this version runs directories only",
-            format!("unpack it: apptainer build --sandbox {name}.d {name} && hrun {name}.d"),
-        ),
         [0x1f, 0x8b, ..]
         | [b'B', b'Z', b'h', ..]
         | [0x28, 0xb5, 0x2f, 0xfd, ..]

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 
+use super::contents::Contents;
 use super::directory::{DirectoryTree, errno};
 use super::files::{self, Files, Kind};
 use crate::envfile::{Assignment, Value, exports};
@@ -92,7 +93,7 @@ pub fn bundle(tree: &DirectoryTree) -> Result<Bundle> {
 /// # Errors
 ///
 /// Fails if there is a configuration and it cannot be read.
-pub fn inside(tree: &DirectoryTree) -> Result<Config> {
+pub fn inside(tree: &Contents) -> Result<Config> {
     if tree.kind(Path::new("/ch")) == Ok(Some(Kind::Directory)) {
         return charliecloud(tree);
     }
@@ -160,7 +161,7 @@ struct Charliecloud {
 
 /// Reads `/ch/metadata.json` and `/ch/environment`; the latter, which users edit, has the say
 /// about variables.
-fn charliecloud(tree: &DirectoryTree) -> Result<Config> {
+fn charliecloud(tree: &Contents) -> Result<Config> {
     let mut config = Config { source: "/ch/metadata.json".to_owned(), ..Config::default() };
     let metadata = Path::new("/ch/metadata.json");
     if let Some(json) = read_optional(tree, metadata)? {
@@ -197,7 +198,7 @@ fn charliecloud_environment(lines: &[u8]) -> Vec<Assignment> {
 
 /// Reads labels, run script and the scripts of the environment; only their plain `export` lines,
 /// because hrun runs no code of the image before the command.
-fn singularity(tree: &DirectoryTree) -> Result<Config> {
+fn singularity(tree: &Contents) -> Result<Config> {
     let mut config = Config { source: "/.singularity.d/env".to_owned(), ..Config::default() };
     let labels = Path::new("/.singularity.d/labels.json");
     if let Some(json) = read_optional(tree, labels)? {
@@ -220,7 +221,7 @@ fn singularity(tree: &DirectoryTree) -> Result<Config> {
     Ok(config)
 }
 
-fn read_optional(tree: &DirectoryTree, path: &Path) -> Result<Option<Vec<u8>>> {
+fn read_optional(tree: &Contents, path: &Path) -> Result<Option<Vec<u8>>> {
     files::read(tree, path).map_err(|errno| read_error(path, errno))
 }
 

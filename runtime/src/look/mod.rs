@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod containers;
+pub mod contents;
 pub mod cpus;
 pub mod directory;
 pub mod facts;
@@ -14,4 +15,6 @@ pub mod host;
 pub mod image;
 pub mod kernel;
 pub mod metadata;
+pub mod packed;
 pub mod program;
+pub mod sif;

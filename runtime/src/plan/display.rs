@@ -56,6 +56,10 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             let only = if *recursive { "" } else { " (without what is mounted below)" };
             row("bind", format!("{source} -> {target}{only}"))
         }
+        Action::Serve { image, offset, target } => {
+            let offset = if *offset == 0 { String::new() } else { format!(" from byte {offset}") };
+            row("serve", format!("{image}{offset} -> {target}"))
+        }
         Action::Overlay { target, below, layer, .. } => {
             let below = below.as_ref().map(|below| format!(" on top of {below}"));
             let layer = layer.as_ref().map(|layer| format!(", changes in {}", layer.upper));

@@ -154,6 +154,17 @@ pub enum Action {
         /// Takes along what is mounted below.
         recursive: bool,
     },
+    /// Mounts a packed image, read-only, and starts the process that serves it; that process ends
+    /// when the last one that could look at the mount has ended.
+    Serve {
+        /// The image's file.
+        image: Text,
+        /// The byte of the file that the image starts at.
+        #[serde(skip_serializing_if = "is_zero", default)]
+        offset: u64,
+        /// The directory it is mounted on.
+        target: Text,
+    },
     /// Covers a directory by an overlay of itself on top of another directory.
     Overlay {
         /// The directory.
@@ -299,6 +310,10 @@ pub struct Note {
     pub text: String,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Plan {
     /// The step with which the command starts.
     pub fn execute(&self) -> Option<&Action> {
@@ -345,6 +360,7 @@ impl Action {
             Action::Link { path, .. } => format!("make symbolic link {path}"),
             Action::Bind { source, target, .. } if source == target => format!("bind {source}"),
             Action::Bind { source, target, .. } => format!("bind {source} at {target}"),
+            Action::Serve { image, .. } => format!("serve the image {image}"),
             Action::Overlay { target, .. } => format!("mount an overlay on {target}"),
             Action::ReadOnly { target, .. } => format!("make {target} read-only"),
             Action::Enter { root, .. } => format!("enter {root}"),

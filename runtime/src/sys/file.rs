@@ -115,6 +115,18 @@ impl Source for File {
     }
 }
 
+/// A device that is open for reading and writing.
+pub type Device = OwnedFd;
+
+/// Opens a device.
+///
+/// # Errors
+///
+/// The errno of open(2).
+pub fn open_device(path: &Path) -> Result<Device, Errno> {
+    open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+}
+
 /// An open directory.
 #[derive(Debug)]
 pub struct Directory(OwnedFd);

@@ -35,6 +35,11 @@ fn auxiliary(kind: libc::c_ulong) -> libc::c_ulong {
     unsafe { libc::getauxval(kind) }
 }
 
+/// User and group id as they are now, in the namespace this process is in.
+pub fn ids() -> (u32, u32) {
+    (unistd::geteuid().as_raw(), unistd::getegid().as_raw())
+}
+
 /// The supplementary group ids, in one system call where 256 are enough.
 ///
 /// # Errors
@@ -352,7 +357,7 @@ pub fn stop_by(signal: Signal) {
     let _ = only.thread_block();
 }
 
-fn count_threads() -> usize {
+pub(super) fn count_threads() -> usize {
     std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0)
 }
 

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use super::driver::Library;
 use crate::elf::Object;
-use crate::look::directory::DirectoryTree;
 use crate::look::files::{self, OpenFiles};
 use crate::plan::Note;
 
@@ -20,7 +19,7 @@ const DIRECTORIES: [&str; 5] =
     ["/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/lib"];
 
 /// Names libraries that the image's C library is too old for, one for each version it lacks.
-pub fn too_new(libraries: &[Library], image: &DirectoryTree, host: &DirectoryTree) -> Vec<Note> {
+pub fn too_new(libraries: &[Library], image: &dyn OpenFiles, host: &dyn OpenFiles) -> Vec<Note> {
     let mut wanted: BTreeMap<&OsStr, BTreeMap<&OsStr, &Library>> = BTreeMap::new();
     for library in libraries {
         for need in library.needs.iter().filter(|need| !need.is_weak) {
@@ -48,7 +47,7 @@ pub fn too_new(libraries: &[Library], image: &DirectoryTree, host: &DirectoryTre
 }
 
 /// Whether an image's C library is older than the host's, as far as both are known.
-pub fn is_older(image: &DirectoryTree, host: &DirectoryTree) -> bool {
+pub fn is_older(image: &dyn OpenFiles, host: &dyn OpenFiles) -> bool {
     match (newest(image), newest(host)) {
         (Some((image, _)), Some((host, _))) => image < host,
         _ => true,
@@ -56,7 +55,7 @@ pub fn is_older(image: &DirectoryTree, host: &DirectoryTree) -> bool {
 }
 
 /// The versions a library of a tree defines; nothing if it is not there.
-fn defined(files: &DirectoryTree, name: &OsStr) -> Option<Vec<OsString>> {
+fn defined(files: &dyn OpenFiles, name: &OsStr) -> Option<Vec<OsString>> {
     let mut places = DIRECTORIES.iter().map(|directory| Path::new(directory).join(name));
     let (path, _) = places.find_map(|path| files::find(files, &path).ok().flatten())?;
     let file = files.open_file(&path).ok()?;
@@ -64,12 +63,12 @@ fn defined(files: &DirectoryTree, name: &OsStr) -> Option<Vec<OsString>> {
 }
 
 /// The version of a tree's glibc.
-fn glibc(files: &DirectoryTree) -> Option<String> {
+fn glibc(files: &dyn OpenFiles) -> Option<String> {
     newest(files).map(|(_, version)| version)
 }
 
 /// The newest version a tree's C library defines, as numbers and as it is written.
-fn newest(files: &DirectoryTree) -> Option<(Vec<u32>, String)> {
+fn newest(files: &dyn OpenFiles) -> Option<(Vec<u32>, String)> {
     let defined = defined(files, OsStr::new("libc.so.6"))?;
     let versions = defined.iter().filter_map(|version| {
         let version = std::str::from_utf8(version.as_bytes()).ok()?.strip_prefix("GLIBC_")?;

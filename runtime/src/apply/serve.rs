@@ -1,0 +1,39 @@
+//! A packed image is mounted, and something serves it.
+
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::sys::detached::Link;
+use crate::sys::file::{Device, open_device};
+use crate::sys::{MountFlags, mount, process};
+
+/// The kernel's side of a file system in user space.
+pub const DEVICE: &str = "/dev/fuse";
+
+/// Starts the process that serves an image: the image's file, the byte it starts at, and the
+/// device that the kernel's requests come from. The link tells whether it can; when it is dropped,
+/// requests will come.
+///
+/// It is handed to [`super::apply`], because processes are made elsewhere.
+pub type Serve = fn(&Path, u64, Device) -> Result<(Link, Device), Errno>;
+
+/// Mounts an image.
+///
+/// The device is opened in the user namespace that the mount is made in, as the kernel demands
+/// (`fuse_fill_super`), and let go of here: whoever serves holds it alone, so its end is noticed.
+pub(super) fn mount(serve: Serve, image: &Path, offset: u64, target: &Path) -> Result<(), Errno> {
+    let device = open_device(Path::new(DEVICE))?;
+    let (link, device) = serve(image, offset, device)?;
+    link.hear()?;
+    let (uid, gid) = process::ids();
+    let number = device.as_raw_fd();
+    // Owners and modes decide, as in a directory.
+    let options = format!(
+        "fd={number},rootmode=40000,user_id={uid},group_id={gid},default_permissions,\
+         max_read=1048576"
+    );
+    let flags = MountFlags::MS_RDONLY | MountFlags::MS_NOSUID | MountFlags::MS_NODEV;
+    mount::mount_filesystem("fuse.squashfs", target, flags, Path::new(&options))
+}

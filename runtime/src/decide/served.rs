@@ -1,0 +1,84 @@
+//! A packed image: what serving it takes, and where it comes to lie.
+
+use std::path::{Path, PathBuf};
+
+use super::points::Point;
+use crate::apply::DEVICE;
+use crate::error::{Error, Result};
+use crate::look::files::{Files, Kind};
+use crate::look::host::Host;
+use crate::look::image::Image;
+use crate::origin::Origin;
+use crate::paths::{below, inner};
+use crate::plan::{Action, Step};
+use crate::request::{Request, Write};
+
+/// Refuses what cannot be had of a packed image, and says what the machine lacks to serve one.
+///
+/// # Errors
+///
+/// Fails if the image is to be written to, or if the caller may not serve it.
+pub fn check(request: &Request, host: &Host, image: &Image) -> Result<()> {
+    if image.files.packed().is_none() {
+        return Ok(());
+    }
+    if let Some(asked) = request.write.as_ref().filter(|asked| asked.value == Write::Image) {
+        return Err(Error::new("write to the image", "a packed image cannot be changed")
+            .asked_by(&asked.origin)
+            .hint("--write-fake forgets what is written, --overlay DIR keeps it"));
+    }
+    match lack(host) {
+        None => Ok(()),
+        Some((reason, remedy)) => {
+            let hint =
+                format!("{remedy}\nor unpack the image: unsquashfs -d DIR IMAGE && hrun DIR");
+            let attempt = format!("serve the image {}", image.root.display());
+            Err(Error::new(attempt, reason).hint(hint))
+        }
+    }
+}
+
+/// What the machine lacks to serve an image, and the remedy.
+pub fn lack(host: &Host) -> Option<(String, &'static str)> {
+    let device = Path::new(DEVICE);
+    match host.files.kind(device) {
+        Ok(Some(Kind::Other)) if !host.is_closed(device) => None,
+        Ok(Some(_)) => Some((
+            format!("{DEVICE} is closed to you"),
+            "ask the administrator of this node: chmod 666 /dev/fuse (as udev does by itself)",
+        )),
+        Ok(None) | Err(_) => Some((
+            format!("there is no {DEVICE}"),
+            "ask the administrator of this node: modprobe fuse",
+        )),
+    }
+}
+
+/// Where the root directory of an image is on the host, given the stage.
+pub fn root(image: &Image, stage: &Path) -> PathBuf {
+    match image.files.packed() {
+        Some(_) => stage.join("image"),
+        None => image.root.clone(),
+    }
+}
+
+/// Moves what lies in an image to where its root directory is.
+pub fn move_points(points: &mut [Point], from: &Path, to: &Path) {
+    if from == to {
+        return;
+    }
+    for point in points.iter_mut().filter(|point| point.holder == Path::new("/")) {
+        if let Some(rest) = inner(&point.outside, from) {
+            point.outside = below(to, rest);
+        }
+    }
+}
+
+/// The steps that mount a packed image on a directory; none for any other.
+pub fn serve(image: &Image, target: &Path) -> Vec<Step> {
+    let Some(packed) = image.files.packed() else { return Vec::new() };
+    let directory = Action::Directory { path: target.into(), mode: 0o755 };
+    let (image, offset) = (packed.path().into(), packed.offset());
+    let serve = Action::Serve { image, offset, target: target.into() };
+    vec![directory.asked_by(&Origin::CommandLine), serve.asked_by(&Origin::CommandLine)]
+}

@@ -1,0 +1,8 @@
+//! Images that mksquashfs made, and what is read of them.
+#![allow(clippy::disallowed_methods, reason = "tests act on the world")]
+#![allow(clippy::unwrap_used, reason = "what fails fails its test")]
+
+mod support;
+
+mod oracle;
+mod properties;
