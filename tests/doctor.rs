@@ -33,6 +33,7 @@ const CHECKS: [&str; 18] = [
     "mount_setattr",
     "overlay",
     "overlay with a layer",
+    "packed images",
     "limits",
     "NVIDIA driver",
 ];
