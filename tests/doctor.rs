@@ -16,7 +16,7 @@ use super::support::run::{outcome, shell};
 use super::support::scratch::chmod;
 use super::support::{Image, Outcome, Scratch, WAYS, command, hrun, lacks, program, tester};
 
-const CHECKS: [&str; 18] = [
+const CHECKS: [&str; 19] = [
     "you",
     "home directory",
     "temporary directory",

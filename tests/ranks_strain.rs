@@ -100,9 +100,9 @@ fn a_number_that_another_process_has_now_is_no_member() {
         let first = Waiting::start(&test, &image, &[], &home);
         let line = fs::read_to_string(file(&test)).unwrap();
         let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        assert_eq!((words.len(), words[0].as_str()), (5, first.pid().to_string().as_str()));
-        let number: u64 = words[word].parse().unwrap();
-        words[word] = (number - 1).to_string();
+        assert_eq!((words.len(), words[0].as_str()), (6, format!("{:x}", first.pid()).as_str()));
+        let number = u64::from_str_radix(&words[word], 16).unwrap();
+        words[word] = format!("{:x}", number - 1);
         fs::write(file(&test), format!("{:<63}\n", words.join(" "))).unwrap();
         let next = Waiting::start(&test, &image, &[], &home);
         assert_ne!(next.namespaces()[0], first.namespaces()[0], "{line}");
@@ -116,7 +116,7 @@ fn a_file_that_hrun_did_not_write_has_no_members() {
     let (image, home) = (real("bookworm"), Scratch::new());
     // Made by a run, so that it is the tester's.
     outcome(&mut rank("garbage", &image, &[], "true")).ok();
-    for garbage in ["1 2 3 4 5\n".as_bytes(), b"\0\0\0", &[b'x'; 5000], &[0xff; 640]] {
+    for garbage in ["1 2 3 4 5 0\n".as_bytes(), b"\0\0\0", &[b'x'; 5000], &[0xff; 640]] {
         fs::write(file("garbage"), garbage).unwrap();
         let first = Waiting::start("garbage", &image, &[], &home);
         let next = Waiting::start("garbage", &image, &[], &home);

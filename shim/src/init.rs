@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, pipe2, read, write};
+use nix::unistd::{Pid, dup2_stdin, pipe2, read, write};
 use runtime::apply::Init;
 use runtime::sys::{MountFlags, group, mount, process};
 
@@ -36,6 +36,8 @@ pub fn start(alone: process::Alone) -> Result<Init, Errno> {
         // The parent notices a report that does not arrive.
         let _ = write(&writer, &(mounted as i32).to_ne_bytes());
         group::become_nobodys(&[line.as_raw_fd()], NAME);
+        // Where ranks that come later find it.
+        let _ = dup2_stdin(&line);
         let _ = process::drop_capabilities();
         // Nobody could be told.
         let _ = reap_until_hangup(&line);

@@ -8,6 +8,7 @@
 //! so a pid that is used again is told apart.
 
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -43,8 +44,12 @@ pub(super) struct Meeting {
     layout: Option<u64>,
     /// When this process started, for those who come later.
     started: u64,
-    /// Those it has joined, if that is so.
+    /// Those it has joined, or made, as far as that is known.
     namespaces: Option<Namespaces>,
+    /// The init of their PID namespace, if they have one.
+    init: Option<u32>,
+    /// What keeps it, where others have made it.
+    line: Option<OwnedFd>,
 }
 
 /// A rank that came before.
@@ -55,6 +60,15 @@ struct Member {
     namespaces: Namespaces,
     /// What its mounts look like; nothing if they are nobody's but its own.
     layout: Option<u64>,
+    /// The init of the PID namespace in which its command is, if it has one.
+    init: Option<u32>,
+}
+
+/// What a rank has joined.
+struct Joined {
+    namespaces: Namespaces,
+    init: Option<u32>,
+    line: Option<OwnedFd>,
 }
 
 impl Meeting {
@@ -71,11 +85,18 @@ impl Meeting {
         let directory = parent(path).unwrap_or(Path::new("/"));
         meeting::own_directory(directory)?;
         let started = meeting::start_time(std::process::id())?;
-        let meeting = |file, namespaces| Some(Meeting { file, layout, started, namespaces });
+        let alone = |file| {
+            let (namespaces, init, line) = (None, None, None);
+            Some(Meeting { file, layout, started, namespaces, init, line })
+        };
+        let same = |file, joined: Joined| {
+            let Joined { namespaces, init, line } = joined;
+            Some(Meeting { file, layout, started, namespaces: Some(namespaces), init, line })
+        };
         match Locked::open(path, Hold::Shared)? {
             Some(file) => {
                 if let Some(joined) = join_same(&file, layout)? {
-                    return Ok((meeting(file, Some(joined)), Found::Same));
+                    return Ok((same(file, joined), Found::Same));
                 }
             }
             // The first of its step, or one of the first, before anybody waits for it.
@@ -83,7 +104,7 @@ impl Meeting {
         }
         let file = Locked::make(path, Hold::Alone)?;
         if let Some(joined) = join_same(&file, layout)? {
-            return Ok((meeting(file, Some(joined)), Found::Same));
+            return Ok((same(file, joined), Found::Same));
         }
         let (contents, own) = (file.read()?, Namespaces::own_user()?);
         let members = members(&contents);
@@ -96,10 +117,30 @@ impl Meeting {
         }
         for member in members.iter().filter(|member| !member.is_like(layout)) {
             if member.namespaces.join_user(member.pid, member.started)? {
-                return Ok((meeting(file, None), Found::Others));
+                return Ok((alone(file), Found::Others));
             }
         }
-        Ok((meeting(file, None), Found::Nobody))
+        Ok((alone(file), Found::Nobody))
+    }
+
+    /// Takes note of the init of a PID namespace, before `/proc` is of other processes than this.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` where `/proc` is not mounted.
+    pub(super) fn remember(&mut self) -> Result<(), Errno> {
+        self.namespaces = Some(Namespaces::own()?);
+        Ok(())
+    }
+
+    /// Says which process is the init of the ranks' PID namespace.
+    pub(super) fn set_init(&mut self, init: u32) {
+        self.init = Some(init);
+    }
+
+    /// What keeps the init that others have made.
+    pub(super) fn take_line(&mut self) -> Option<OwnedFd> {
+        self.line.take()
     }
 
     /// Becomes a member, and lets others come.
@@ -110,8 +151,8 @@ impl Meeting {
     pub(super) fn leave(self) -> Result<(), Errno> {
         let namespaces = self.namespaces.map_or_else(Namespaces::own, Ok)?;
         let (pid, started) = (std::process::id(), self.started);
-        let end =
-            self.file.append(&Member { pid, started, namespaces, layout: self.layout }.line())?;
+        let Meeting { layout, init, .. } = self;
+        let end = self.file.append(&Member { pid, started, namespaces, layout, init }.line())?;
         // One of so many looks who has ended.
         if end.is_multiple_of((LINE * FORGOTTEN) as u64) {
             self.file.hold_alone()?;
@@ -122,7 +163,7 @@ impl Meeting {
 }
 
 /// Joins the namespaces of a rank with the same layout.
-fn join_same(file: &Locked, layout: Option<u64>) -> Result<Option<Namespaces>, Errno> {
+fn join_same(file: &Locked, layout: Option<u64>) -> Result<Option<Joined>, Errno> {
     // The first often lives longest, and spares reading the others.
     let first = members(&file.first::<LINE>()?);
     if let Some(joined) = join_any(first.iter(), layout)? {
@@ -135,11 +176,22 @@ fn join_same(file: &Locked, layout: Option<u64>) -> Result<Option<Namespaces>, E
 fn join_any<'a>(
     members: impl Iterator<Item = &'a Member>,
     layout: Option<u64>,
-) -> Result<Option<Namespaces>, Errno> {
-    for Member { pid, started, namespaces, .. } in members.filter(|it| it.is_like(layout)) {
-        if namespaces.join(*pid, *started)? {
-            return Ok(Some(*namespaces));
+) -> Result<Option<Joined>, Errno> {
+    for Member { pid, started, namespaces, init, .. } in members.filter(|it| it.is_like(layout)) {
+        // Opened while /proc is the host's; an init that ends lets nobody in.
+        let pids = match init.map(meeting::open_init) {
+            Some(None) => continue,
+            opened => opened.flatten(),
+        };
+        if !namespaces.join(*pid, *started)? {
+            continue;
         }
+        let mut line = None;
+        if let Some((namespace, kept)) = pids {
+            meeting::join_pids(&namespace)?;
+            line = Some(kept);
+        }
+        return Ok(Some(Joined { namespaces: *namespaces, init: *init, line }));
     }
     Ok(None)
 }
@@ -162,11 +214,11 @@ impl Member {
 
     /// What is written of it.
     fn line(&self) -> [u8; LINE] {
-        let Member { pid, started, namespaces: Namespaces { user, mount }, layout } = *self;
-        let layout = layout.unwrap_or(0);
+        let Member { pid, started, namespaces: Namespaces { user, mount }, layout, init } = *self;
+        let (layout, init) = (layout.unwrap_or(0), init.unwrap_or(0));
         let mut line = [b' '; LINE];
         // A start some 30,000 years after that of the kernel would be cut, and be nobody.
-        let _ = write!(&mut line[..], "{pid} {started} {user} {mount} {layout:x}");
+        let _ = write!(&mut line[..], "{pid:x} {started:x} {user:x} {mount:x} {layout:x} {init:x}");
         line[LINE - 1] = b'\n';
         line
     }
@@ -185,17 +237,18 @@ fn members(file: &[u8]) -> Vec<Member> {
 /// Reads a line; one that hrun has not written is nobody.
 fn member(line: &str) -> Option<Member> {
     let mut words = line.strip_suffix('\n')?.trim_end().split(' ');
-    let mut word = || words.next();
-    let (pid, started, user, mount, layout) = (word()?, word()?, word()?, word()?, word()?);
+    let mut number = || u64::from_str_radix(words.next()?, 16).ok();
+    let (pid, started, user, mount) = (number()?, number()?, number()?, number()?);
+    let (layout, init) = (number()?, number()?);
     if words.next().is_some() {
         return None;
     }
-    let layout = u64::from_str_radix(layout, 16).ok()?;
     Some(Member {
-        pid: pid.parse().ok()?,
-        started: started.parse().ok()?,
-        namespaces: Namespaces { user: user.parse().ok()?, mount: mount.parse().ok()? },
+        pid: pid.try_into().ok()?,
+        started,
+        namespaces: Namespaces { user, mount },
         layout: (layout != 0).then_some(layout),
+        init: u32::try_from(init).ok().filter(|init| *init != 0),
     })
 }
 
@@ -220,8 +273,8 @@ mod tests {
         let namespaces = Namespaces { user: u32::MAX.into(), mount: u32::MAX.into() };
         // The largest numbers there are, but for the time: a hundred years.
         let (pid, started) = (1 << 22, 100 * 366 * 86_400 * 100);
-        for layout in [None, Some(1), Some(u64::MAX)] {
-            let member = Member { pid, started, namespaces, layout };
+        for (layout, init) in [(None, None), (Some(1), Some(7)), (Some(u64::MAX), Some(pid))] {
+            let member = Member { pid, started, namespaces, layout, init };
             assert_eq!(members(&[member.line(), member.line()].concat()), [member, member]);
         }
     }
@@ -229,10 +282,10 @@ mod tests {
     #[test]
     fn lines_that_are_cut_or_made_up_are_nobody() {
         let pad = |line: &str| format!("{line:<63}\n");
-        for line in ["", "\0\0\0", "x 1 2 3 4", "-1 1 2 3 4", "1 2 3 4 5 6", "\u{ff}", "1 2 3 4"] {
+        for line in ["", "\0\0\0", "x 1 2 3 4 0", "-1 1 2 3 4 0", "1 2 3 4 5 6 7", "1 2 3 4 5"] {
             assert_eq!(members(pad(line).as_bytes()), [], "{line:?}");
         }
-        let good = pad("12 345 4026531837 4026531841 9f");
+        let good = pad("c 159 effffffd f0000001 9f 0");
         let cut = [good.as_bytes(), &good.as_bytes()[..40]].concat();
         let read: Vec<u32> = members(&cut).iter().map(|member| member.pid).collect();
         assert_eq!(read, [12]);

@@ -76,6 +76,10 @@ pub struct Failed<'a> {
 /// Becomes the plan's command, or stays while a child does.
 pub fn apply(plan: &Plan, keepers: Keepers) -> Ended<'_> {
     let mut process = Process { keepers: Some(keepers), ..Process::default() };
+    if plan.steps.iter().any(|step| step.action == Action::Supervise) {
+        // Before /proc may be of other processes than this.
+        process.alone = process::Alone::look().ok();
+    }
     for step in &plan.steps {
         match process.take(&step.action) {
             Ok(()) => {}
@@ -162,10 +166,7 @@ impl Process {
             Action::Admit => self.meeting.take().map_or(Ok(()), Meeting::leave),
             Action::Isolate => self.isolate(),
             Action::Supervise => self.supervise(),
-            Action::Join { pid } => {
-                self.alone = process::Alone::look().ok();
-                namespaces::join(*pid)
-            }
+            Action::Join { pid } => namespaces::join(*pid),
             Action::Unshare { uid, gid } => unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),
@@ -201,7 +202,10 @@ impl Process {
 
     /// Meets the other ranks of the step, if there are any.
     fn meet(&mut self, file: &Path, layout: Option<u64>) -> Result<(), Errno> {
-        let (meeting, found) = Meeting::attend(file, layout)?;
+        let (mut meeting, found) = Meeting::attend(file, layout)?;
+        if let Some(line) = meeting.as_mut().and_then(Meeting::take_line) {
+            self.init = Some(Init { line, child: None });
+        }
         self.meeting = meeting;
         self.done = match found {
             Found::Nobody => Done::Nothing,
@@ -213,18 +217,24 @@ impl Process {
 
     fn isolate(&mut self) -> Result<(), Errno> {
         let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-        let alone = process::Alone::look()?;
-        self.alone = Some(alone);
-        self.init = Some((keepers.isolate)(alone)?);
+        let alone = self.alone.ok_or(Errno::EINVAL)?;
+        if let Some(meeting) = &mut self.meeting {
+            meeting.remember()?;
+        }
+        let mut init = (keepers.isolate)(alone)?;
+        // Ranks that come later keep it too, and it ends with the last of them.
+        if let Some(meeting) = &mut self.meeting
+            && let Some(child) = init.child.take()
+        {
+            meeting.set_init(child.as_raw().unsigned_abs());
+        }
+        self.init = Some(init);
         Ok(())
     }
 
     fn supervise(&mut self) -> Result<(), Errno> {
         let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-        let alone = match self.alone {
-            Some(alone) => alone,
-            None => process::Alone::look()?,
-        };
+        let alone = self.alone.ok_or(Errno::EINVAL)?;
         self.status = (keepers.supervise)(alone, self.init.as_ref())?;
         Ok(())
     }

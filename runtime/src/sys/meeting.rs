@@ -81,6 +81,24 @@ pub fn peer(socket: i32) -> Result<u32, Errno> {
     u32::try_from(peer.pid).ok().filter(|pid| *pid > 0).ok_or(Errno::ESRCH)
 }
 
+/// Opens the PID namespace of an init, and what keeps it: a way to write to the pipe that it reads.
+pub fn open_init(init: u32) -> Option<(OwnedFd, OwnedFd)> {
+    let open =
+        |path: String, flags| open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty()).ok();
+    let line = open(format!("/proc/{init}/fd/0"), OFlag::O_WRONLY)?;
+    // Whoever else has this number by now has no pipe there, or one that nobody minds.
+    Some((open(format!("/proc/{init}/ns/pid"), OFlag::O_RDONLY)?, line))
+}
+
+/// Has the children of this process be in a PID namespace.
+///
+/// # Errors
+///
+/// The errno of setns(2).
+pub fn join_pids(namespace: &OwnedFd) -> Result<(), Errno> {
+    setns(namespace, CloneFlags::CLONE_NEWPID)
+}
+
 /// Joins the user and the mount namespace of a process; its root directory becomes the root and
 /// the current directory.
 ///
