@@ -54,6 +54,11 @@ impl Live {
         self.input.take().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
+    /// The same to a child that may have ended.
+    pub fn say_if_it_listens(&mut self, text: &str) {
+        let _ = self.input.take().unwrap().write_all(text.as_bytes());
+    }
+
     pub fn send(&self, signal: Signal) {
         kill(self.pid, signal).unwrap();
     }

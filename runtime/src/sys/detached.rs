@@ -8,10 +8,10 @@ use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
-use nix::sys::wait::waitpid;
-use nix::unistd::{self, ForkResult};
+use nix::unistd;
 
-use super::process::count_threads;
+use super::group::close_all_but;
+use super::process::in_background;
 
 /// One end of the talk between a process and the one it has detached. The other end notices when
 /// it is gone.
@@ -67,48 +67,22 @@ impl Link {
 ///
 /// # Errors
 ///
-/// The errno of fork(2) or pipe(2); `EINVAL` if this process has more than one thread; `ECHILD` if
-/// the process could not be made.
+/// The errno of fork(2) or pipe(2); `EINVAL` if this process has more than one thread.
 pub fn detached(kept: &OwnedFd, body: impl FnOnce(&Link)) -> Result<Link, Errno> {
-    if count_threads() != 1 {
-        return Err(Errno::EINVAL);
-    }
     let [link, other] = Link::pair()?;
-    // SAFETY: this process has one thread, so the child is a whole copy of it.
-    let child = match unsafe { unistd::fork() }? {
-        ForkResult::Parent { child } => child,
-        ForkResult::Child => {
-            drop(link);
-            let _ = unistd::setsid();
-            // SAFETY: as before.
-            if let Ok(ForkResult::Child) = unsafe { unistd::fork() } {
-                let [reader, writer] = other.descriptors();
-                close_others(&[kept.as_raw_fd(), reader, writer]);
-                body(&other);
-            }
-            // SAFETY: _exit has no preconditions; it leaves the parent's buffers unflushed.
-            unsafe { libc::_exit(0) }
-        }
-    };
-    drop(other);
-    // A caller that ignores SIGCHLD has no children to wait for (wait(2), NOTES).
-    match waitpid(child, None) {
-        Ok(_) | Err(Errno::ECHILD) => Ok(link),
-        Err(errno) => Err(errno),
-    }
+    in_background(|| {
+        let _ = unistd::setsid();
+        let [reader, writer] = other.descriptors();
+        close_all_but(&[kept.as_raw_fd(), reader, writer]);
+        open_nothing();
+        body(&other);
+    })?;
+    Ok(link)
 }
 
-/// Closes all descriptors but some, and puts nothing in the place of the standard ones.
-fn close_others(kept: &[RawFd]) {
-    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.filter_map(|name| name.parse().ok()).collect::<Vec<RawFd>>()
-    });
-    let all = listed.unwrap_or_else(|_| (0..4096).collect());
-    for descriptor in all.into_iter().filter(|descriptor| !kept.contains(descriptor)) {
-        // SAFETY: nothing of this process will use what it was copied with.
-        unsafe { libc::close(descriptor) };
-    }
+/// Puts the null device in the place of the standard descriptors: what is opened later, and perhaps
+/// written to by mistake, has other numbers.
+fn open_nothing() {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let Ok(null) = open(Path::new("/dev/null"), flags, Mode::empty()) else { return };
     for standard in 0..3 {
@@ -140,9 +114,4 @@ pub fn ignore_signals() {
 /// The errno of unshare(2).
 pub fn unshare_mounts() -> Result<(), Errno> {
     unshare(CloneFlags::CLONE_NEWNS)
-}
-
-/// Gives this process a name that ps(1) and top(1) show (`PR_SET_NAME`).
-pub fn set_name(name: &std::ffi::CStr) {
-    let _ = nix::sys::prctl::set_name(name);
 }

@@ -352,12 +352,14 @@ pub fn die_of(signal: Signal) {
 /// Stops this process as another was stopped, until it is continued.
 pub fn stop_by(signal: Signal) {
     let only = SigSet::from(signal);
-    let _ = only.thread_unblock();
+    // While it is blocked: the terminal may have sent it to this process too, and what is pending
+    // together stops once, as SIGCONT takes the rest away (signal(7)).
     let _ = raise(signal);
+    let _ = only.thread_unblock();
     let _ = only.thread_block();
 }
 
-pub(super) fn count_threads() -> usize {
+fn count_threads() -> usize {
     std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0)
 }
 
