@@ -110,7 +110,7 @@ fn containers_are_listed_by_what_their_processes_show() {
     assert_eq!(container["pid"], pid(&ranks[0]));
     assert_eq!(container["image"], real("bookworm").to_str().unwrap());
     let processes = container["processes"].as_array().unwrap();
-    assert!(processes.len() >= 4, "shells and what they run: {processes:?}");
+    assert!(processes.len() >= 2, "shells, and perhaps what they run already: {processes:?}");
 
     let text = outcome(&mut hrun(&["--ps"])).ok();
     assert!(text.starts_with("     PID RANKS       SINCE STEP                 IMAGE\n"), "{text}");
