@@ -87,6 +87,8 @@ mofed() (
     library opt/hpcx/ompi/lib/libmpi.so.40.30.5 libmpi.so.40 openmpi libopen-pal.so.40
     library opt/hpcx/ompi/lib/openmpi/mca_pml_ucx.so mca_pml_ucx.so plain libmpi.so.40 libucp.so.0
     library opt/hpcx/ompi/lib/openmpi/mca_coll_hcoll.so mca_coll_hcoll.so plain libhcoll.so.1
+    # With this part, Open MPI 4 speaks PMI-2 too.
+    library opt/hpcx/ompi/lib/openmpi/mca_pmix_s2.so mca_pmix_s2.so plain
     mkdir -p "$root/opt/hpcx/ompi/etc" "$root/opt/hpcx/ompi/bin"
     touch "$root/opt/hpcx/ompi/etc/openmpi-mca-params.conf" "$root/opt/hpcx/ompi/bin/mpirun"
     cache /usr/lib64 /opt/mellanox/hcoll/lib

@@ -54,6 +54,8 @@ fn deciding_code_does_no_io() {
             "elf/",
             "ldcache/",
             "envfile",
+            "linkage",
+            "cpus",
             "hints",
             "options",
             "passwd",

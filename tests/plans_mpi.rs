@@ -135,4 +135,13 @@ fn auto_takes_the_hosts_only_where_the_launcher_is_not_understood() {
     let pmi = |case: Case| case.variable("PMI_RANK", "1").variable("PMI_SIZE", "4");
     assert_eq!(auto(Case::on("omnipath", MPICH)), "", "no launcher");
     assert_eq!(auto(pmi(Case::on("omnipath", MPICH))), "", "MPICH understands PMI");
+    let hpcx = || Case::on("mofed", OPEN_MPI).variable("LD_LIBRARY_PATH", "/opt/hpcx/ompi/lib");
+    assert_eq!(auto(hpcx()), "", "no launcher");
+    let taken = auto(pmi(hpcx()));
+    let note = "note: the command uses the host's MPI: libmpi.so.40.30.5 (Open MPI)\n";
+    assert!(taken.ends_with(note), "the image's does not understand PMI: {taken}");
+    assert!(taken.contains("bind /opt/hpcx/ompi -> /opt/hpcx/ompi [--mpi=auto]"), "{taken}");
+    // Where neither does, nothing is changed.
+    let pmix = |case: Case| case.variable("PMIX_NAMESPACE", "a").variable("PMI_SIZE", "4");
+    assert_eq!(auto(pmix(Case::on("omnipath", MPICH))), "");
 }

@@ -11,7 +11,7 @@ use runtime::elf::{Abi, Flaw, NeededVersion, Object, SearchPath, Source};
 use runtime::sys;
 
 /// No read may be larger, whatever a file says of itself.
-const READ_LIMIT: usize = 1 << 20;
+const READ_LIMIT: usize = 4 << 20;
 
 /// How many strings of a kind are looked for in the file.
 const LOOKED_FOR: usize = 64;
@@ -37,6 +37,7 @@ struct Everything {
     search_path: Result<Option<SearchPath>, Flaw>,
     needed_versions: Result<Vec<NeededVersion>, Flaw>,
     defined_versions: Result<Vec<OsString>, Flaw>,
+    symbols: Result<Vec<OsString>, Flaw>,
     forward_compatibility: Result<Option<Vec<u8>>, Flaw>,
 }
 
@@ -53,6 +54,12 @@ impl Everything {
             search_path: object.search_path(),
             needed_versions: object.needed_versions(),
             defined_versions: object.defined_versions(),
+            symbols: object.symbols().map(|symbols| {
+                let name = |name: &[u8]| OsStr::from_bytes(name).to_owned();
+                let mut names: Vec<OsString> = symbols.wanted().map(name).collect();
+                names.extend(symbols.defined().map(name));
+                names
+            }),
             forward_compatibility: object.forward_compatibility(),
         })
     }
@@ -65,8 +72,9 @@ impl Everything {
         let path = self.search_path.iter().flatten().map(|path| match path {
             SearchPath::First(path) | SearchPath::Second(path) => path,
         });
+        let symbols = self.symbols.iter().flatten().take(LOOKED_FOR);
         let single = self.interpreter.iter().chain(&self.soname).chain(path);
-        single.chain(needed).chain(defined).chain(versions).map(OsString::as_os_str)
+        single.chain(needed).chain(defined).chain(versions).chain(symbols).map(OsString::as_os_str)
     }
 
     fn is_sound(&self) -> bool {
@@ -74,6 +82,7 @@ impl Everything {
             && self.search_path.is_ok()
             && self.needed_versions.is_ok()
             && self.defined_versions.is_ok()
+            && self.symbols.is_ok()
             && self.forward_compatibility.is_ok()
     }
 }

@@ -176,6 +176,13 @@ impl Edits {
         self.mount(content, target, origin);
     }
 
+    /// Asks for a file of the host, or a directory without what is mounted below, that nobody writes
+    /// to.
+    pub fn show(&mut self, source: PathBuf, target: PathBuf, origin: &Origin) {
+        let (recursive, read_only, optional) = (false, true, false);
+        self.mount(Content::Bind { source, recursive, read_only, optional }, target, origin);
+    }
+
     /// Asks for a file that hrun writes, unless the image has one at its place.
     pub fn add_file(&mut self, target: PathBuf, contents: Vec<u8>, origin: &Origin) {
         let content = Content::File { contents, replaces: false };

@@ -285,6 +285,21 @@ impl Paths {
     }
 }
 
+/// A symbol version of glibc as numbers: `GLIBC_2.34`.
+pub fn glibc_number(version: &OsStr) -> Option<Vec<u32>> {
+    let text = version.to_str()?.strip_prefix("GLIBC_")?;
+    text.split('.').map(|part| part.parse().ok()).collect()
+}
+
+/// The newest of the versions that a C library defines, as numbers and as it is written: `2.36`.
+pub fn newest_glibc(defined: &[OsString]) -> Option<(Vec<u32>, String)> {
+    let numbered = defined.iter().filter_map(|version| {
+        let written = version.to_str()?.strip_prefix("GLIBC_")?;
+        Some((glibc_number(version)?, written.to_owned()))
+    });
+    numbered.max()
+}
+
 /// What a loader's cache has of each name.
 fn read_cache(files: &dyn OpenFiles) -> FxHashMap<OsString, Vec<PathBuf>> {
     let mut known: FxHashMap<OsString, Vec<PathBuf>> = FxHashMap::default();

@@ -16,7 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stdin, pipe2, read, write};
 use runtime::apply::Init;
-use runtime::sys::{MountFlags, group, mount, process};
+use runtime::sys::{MountFlags, detached, mount, process};
 
 /// What `ps` shows.
 const NAME: &str = "hrun-init";
@@ -35,7 +35,7 @@ pub fn start(alone: process::Alone) -> Result<Init, Errno> {
         let mounted = mount_proc().err().unwrap_or(Errno::UnknownErrno);
         // The parent notices a report that does not arrive.
         let _ = write(&writer, &(mounted as i32).to_ne_bytes());
-        group::become_nobodys(&[line.as_raw_fd()], NAME);
+        detached::become_nobodys(&[line.as_raw_fd()], NAME);
         // Where ranks that come later find it.
         let _ = dup2_stdin(&line);
         let _ = process::drop_capabilities();

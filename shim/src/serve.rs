@@ -14,7 +14,6 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{Pid, chdir};
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file::{Device, File};
-use runtime::sys::group;
 use runtime::sys::process;
 use squashfs::{Budget, Flaw, Part, Squashfs};
 
@@ -55,7 +54,7 @@ fn serve(image: &Path, offset: u64, device: &Device, link: &Link) {
 /// Leaves everything of the job behind, and opens the image.
 fn get_ready(image: &Path, offset: u64) -> Result<Server, Errno> {
     detached::ignore_signals();
-    group::take_name("hrun-image");
+    detached::take_name("hrun-image");
     let (uid, gid) = process::ids();
     // Before the image is mounted: what is copied here would keep it.
     detached::unshare_mounts()?;

@@ -20,7 +20,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2, read, write};
 use runtime::apply::Init;
-use runtime::sys::{group, process};
+use runtime::sys::{detached, process};
 
 /// What `ps` shows of the ear.
 const EAR: &str = "hrun-ear";
@@ -54,13 +54,13 @@ pub fn start(alone: process::Alone, init: Option<&Init>) -> Result<Option<u8>, E
     let own = [alive.as_raw_fd(), ear.as_raw_fd(), signals.as_fd().as_raw_fd()];
     let kept: Vec<i32> = own.into_iter().chain(init.map(|init| init.line.as_raw_fd())).collect();
     // Whoever reads what the command writes must come to its end.
-    group::close_all_but(&kept);
+    detached::close_all_but(&kept);
     let supervisor = Supervisor { child, signals, ear, pending: Vec::new(), echoes: Vec::new() };
     let ended = supervisor.run();
     // Nothing is left to others, not even to be waited for.
     process::send(listener, Signal::SIGKILL as i32);
     let _ = waitpid(listener, None);
-    group::close_all_but(&[]);
+    detached::close_all_but(&[]);
     if let Some(init) = init.and_then(|init| init.child) {
         let _ = waitpid(init, None);
     }
@@ -85,9 +85,9 @@ fn die_with_parent(line: &OwnedFd) {
 
 /// Writes down every signal that comes.
 fn listen(line: &OwnedFd, heard: &OwnedFd) {
-    group::close_all_but(&[line.as_raw_fd(), heard.as_raw_fd()]);
+    detached::close_all_but(&[line.as_raw_fd(), heard.as_raw_fd()]);
     die_with_parent(line);
-    group::take_name(EAR);
+    detached::take_name(EAR);
     let _ = process::drop_capabilities();
     let Ok(signals) = SignalFd::new(&SigSet::all()) else { return };
     while let Ok(info) = signals.read_signal() {

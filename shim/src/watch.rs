@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use runtime::apply::limits::Made;
 use runtime::sys::group::{self, Process};
-use runtime::sys::process;
+use runtime::sys::{detached, process};
 
 /// What `ps` shows.
 const NAME: &str = "hrun-limits";
@@ -34,13 +34,13 @@ pub fn start(made: &Made) -> Result<(), Errno> {
 fn watch(made: &Made, command: &Process) {
     let error = made.says.as_ref().map(|_| STANDARD_ERROR);
     let kept: Vec<i32> = error.into_iter().chain(command.descriptor()).collect();
-    group::become_nobodys(&kept, NAME);
+    detached::become_nobodys(&kept, NAME);
     command.wait();
     if let Some(text) = made.says.as_ref().filter(|_| has_killed(&made.groups)) {
         group::say(&format!("hrun: warning: {text}\n"));
     }
     // Whoever reads what the command wrote now comes to the end of it.
-    group::become_nobodys(&[], NAME);
+    detached::become_nobodys(&[], NAME);
     made.groups.iter().for_each(|group| outlive(group));
 }
 

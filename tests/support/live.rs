@@ -54,7 +54,12 @@ impl Live {
         self.input.take().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    /// The same to a child that may have ended.
+    /// Writes to standard input, which stays open.
+    pub fn ask(&mut self, text: &str) {
+        self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Writes as [`Live::say`] does to a child that may have ended.
     pub fn say_if_it_listens(&mut self, text: &str) {
         let _ = self.input.take().unwrap().write_all(text.as_bytes());
     }

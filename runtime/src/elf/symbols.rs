@@ -16,6 +16,9 @@ pub struct Symbols {
 /// Programs in C++ have names of megabytes in all.
 const LIMIT: u64 = 64 << 20;
 
+/// So much is read at once.
+const PIECE: usize = 1 << 20;
+
 /// How much of a hash table is read for the number of symbols, if the part before was too short.
 const WINDOWS: [usize; 3] = [4 << 10, 64 << 10, 4 << 20];
 
@@ -69,9 +72,18 @@ impl Object<'_> {
     fn bytes(&self, what: &'static str, address: u64, size: u64) -> Result<Vec<u8>, Flaw> {
         let limited = usize::try_from(size).ok().filter(|_| size <= LIMIT);
         let size = limited.ok_or(Flaw::TooLarge { what })?;
-        let at = self.offset(what, address)?;
-        let bytes = self.reader.up_to(at, size)?;
-        if bytes.len() < size { Err(missing(what, at, &bytes)) } else { Ok(bytes.into_owned()) }
+        let start = self.offset(what, address)?;
+        // In pieces: what a small file says of itself takes no more memory than the file.
+        let mut bytes = Vec::new();
+        while bytes.len() < size {
+            let wanted = PIECE.min(size - bytes.len());
+            let piece = self.reader.up_to(start.saturating_add(bytes.len() as u64), wanted)?;
+            bytes.extend_from_slice(&piece);
+            if piece.len() < wanted {
+                return Err(missing(what, start, &bytes));
+            }
+        }
+        Ok(bytes)
     }
 
     /// No header says how many there are; the hash tables do.

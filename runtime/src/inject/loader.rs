@@ -173,13 +173,7 @@ impl<'a> Shown<'a> {
 
     fn mount_directories(&self, edits: &mut Edits) {
         for (number, (directory, origin)) in self.directories.iter().enumerate() {
-            let content = Content::Bind {
-                source: directory.clone(),
-                recursive: false,
-                read_only: true,
-                optional: false,
-            };
-            edits.mount(content, self.shown_at(number), origin);
+            edits.show(directory.clone(), self.shown_at(number), origin);
         }
     }
 

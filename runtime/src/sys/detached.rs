@@ -1,4 +1,4 @@
-//! A process that outlives this one and is nobody's child.
+//! Processes that stay behind: they outlive this one, or hold nothing of what it was started with.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -10,8 +10,10 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd;
 
-use super::group::close_all_but;
 use super::process::in_background;
+
+/// What a process may have open without asking for more, on most machines.
+const USUAL_DESCRIPTORS: i32 = 1024;
 
 /// One end of the talk between a process and the one it has detached. The other end notices when
 /// it is gone.
@@ -80,6 +82,61 @@ pub fn detached(kept: &OwnedFd, body: impl FnOnce(&Link)) -> Result<Link, Errno>
     Ok(link)
 }
 
+/// Lets go of all that this process has from those it comes from: every descriptor but some, the
+/// session, the current directory, and signals.
+pub fn become_nobodys(kept: &[i32], name: &str) {
+    close_all_but(kept);
+    let _ = unistd::setsid();
+    let _ = unistd::chdir("/");
+    // SIGKILL is the one that comes through.
+    let _ = nix::sys::signal::SigSet::all().thread_block();
+    take_name(name);
+}
+
+/// What `ps` calls this process from now on; 15 letters count.
+pub fn take_name(name: &str) {
+    if let Ok(name) = super::c_string(name.as_ref()) {
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+}
+
+/// Lets go of every descriptor but some.
+pub fn close_all_but(kept: &[i32]) {
+    let mut first = 0;
+    let mut kept: Vec<i32> = kept.to_vec();
+    kept.sort_unstable();
+    for kept in kept {
+        close_range(first, kept - 1);
+        first = kept + 1;
+    }
+    close_range(first, i32::MAX);
+}
+
+/// Closes descriptors from one to another.
+fn close_range(first: i32, last: i32) {
+    if first > last {
+        return;
+    }
+    // SAFETY: the descriptors are this process's, and nothing uses them any more.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if result == 0 {
+        return;
+    }
+    // Before Linux 5.9 there is no such call.
+    close_listed(first, last);
+}
+
+/// The same, one by one; there is no list where /proc is of other processes.
+fn close_listed(first: i32, last: i32) {
+    let names = super::meeting::names(Path::new("/proc/self/fd"));
+    let listed: Vec<i32> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
+    let numbers = if listed.is_empty() { (0..USUAL_DESCRIPTORS).collect() } else { listed };
+    for number in numbers.into_iter().filter(|number| (first..=last).contains(number)) {
+        // SAFETY: as above.
+        unsafe { libc::close(number) };
+    }
+}
+
 /// Puts the null device in the place of the standard descriptors: what is opened later, and perhaps
 /// written to by mistake, has other numbers.
 fn open_nothing() {
@@ -114,4 +171,22 @@ pub fn ignore_signals() {
 /// The errno of unshare(2).
 pub fn unshare_mounts() -> Result<(), Errno> {
     unshare(CloneFlags::CLONE_NEWNS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::IntoRawFd;
+
+    use super::*;
+
+    #[test]
+    fn without_close_range_descriptors_are_closed_one_by_one() {
+        let file = fs::File::open("/").unwrap().into_raw_fd();
+        let link = format!("/proc/self/fd/{file}");
+        assert!(fs::symlink_metadata(&link).is_ok());
+        close_listed(file, file);
+        // Another thread may have been given the number meanwhile, for something else.
+        assert!(!fs::read_link(&link).is_ok_and(|path| path == Path::new("/")));
+    }
 }

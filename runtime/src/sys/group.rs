@@ -15,9 +15,6 @@ use nix::unistd::{Pid, mkdir, write};
 /// How often a process is looked at where the kernel cannot tell of its end (before Linux 5.3).
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// What a process may have open without asking for more, on most machines.
-const USUAL_DESCRIPTORS: i32 = 1024;
-
 /// Makes a control group; false if it is there.
 ///
 /// # Errors
@@ -163,61 +160,6 @@ fn is_zombie(pid: u32) -> bool {
     status.lines().any(|line| line.starts_with("State:\tZ"))
 }
 
-/// Lets go of all that this process has from those it comes from: every descriptor but some, the
-/// session, the current directory, and signals.
-pub fn become_nobodys(kept: &[i32], name: &str) {
-    close_all_but(kept);
-    let _ = nix::unistd::setsid();
-    let _ = nix::unistd::chdir("/");
-    // SIGKILL is the one that comes through.
-    let _ = nix::sys::signal::SigSet::all().thread_block();
-    take_name(name);
-}
-
-/// What `ps` calls this process from now on; 15 letters count.
-pub fn take_name(name: &str) {
-    if let Ok(name) = super::c_string(name.as_ref()) {
-        let _ = nix::sys::prctl::set_name(&name);
-    }
-}
-
-/// Lets go of every descriptor but some.
-pub fn close_all_but(kept: &[i32]) {
-    let mut first = 0;
-    let mut kept: Vec<i32> = kept.to_vec();
-    kept.sort_unstable();
-    for kept in kept {
-        close_range(first, kept - 1);
-        first = kept + 1;
-    }
-    close_range(first, i32::MAX);
-}
-
-/// Closes descriptors from one to another.
-fn close_range(first: i32, last: i32) {
-    if first > last {
-        return;
-    }
-    // SAFETY: the descriptors are this process's, and nothing uses them any more.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    if result == 0 {
-        return;
-    }
-    // Before Linux 5.9 there is no such call.
-    close_listed(first, last);
-}
-
-/// The same, one by one; there is no list where /proc is of other processes.
-fn close_listed(first: i32, last: i32) {
-    let names = super::meeting::names(Path::new("/proc/self/fd"));
-    let listed: Vec<i32> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
-    let numbers = if listed.is_empty() { (0..USUAL_DESCRIPTORS).collect() } else { listed };
-    for number in numbers.into_iter().filter(|number| (first..=last).contains(number)) {
-        // SAFETY: as above.
-        unsafe { libc::close(number) };
-    }
-}
-
 /// Writes a line to standard error; nobody can be told that it is closed.
 pub fn say(line: &str) {
     // SAFETY: the descriptor is borrowed for one write; if it is closed, the kernel says so.
@@ -227,7 +169,6 @@ pub fn say(line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::IntoRawFd;
     use std::process::Command;
 
     use super::*;
@@ -240,15 +181,5 @@ mod tests {
         assert!(child.try_wait().unwrap().is_some(), "it has ended");
         Process::Number(child.id(), start).wait();
         assert_eq!(Process::open(child.id()).unwrap_err(), Errno::ESRCH);
-    }
-
-    #[test]
-    fn without_close_range_descriptors_are_closed_one_by_one() {
-        let file = fs::File::open("/").unwrap().into_raw_fd();
-        let link = format!("/proc/self/fd/{file}");
-        assert!(fs::symlink_metadata(&link).is_ok());
-        close_listed(file, file);
-        // Another thread may have been given the number meanwhile, for something else.
-        assert!(!fs::read_link(&link).is_ok_and(|path| path == Path::new("/")));
     }
 }

@@ -6,10 +6,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::edits::{Content, Edits};
-use crate::linkage::Loader;
+use crate::edits::Edits;
+use crate::linkage::{Loader, glibc_number, newest_glibc};
 use crate::look::files::{self, Kind};
 use crate::look::host::Host;
 use crate::look::image::Image;
@@ -87,7 +87,7 @@ impl<'a> Libc<'a> {
                 .or_insert_with(|| versions(self.inside, &need.file).unwrap_or_default());
             !known.contains(&need.version)
         });
-        let newest = lacking.max_by_key(|need| number(&need.version))?;
+        let newest = lacking.max_by_key(|need| glibc_number(&need.version))?;
         Some(TooOld {
             library: library.file_name().unwrap_or_default().to_owned(),
             version: newest.version,
@@ -107,11 +107,7 @@ pub fn replace(
     origin: &Origin,
     edits: &mut Edits,
 ) {
-    let mut cover = |source: PathBuf, target: PathBuf| {
-        let (recursive, read_only, optional) = (false, true, false);
-        let content = Content::Bind { source, recursive, read_only, optional };
-        edits.mount(content, target, origin);
-    };
+    let mut cover = |source, target| edits.show(source, target, origin);
     let mut new = Vec::new();
     for name in LIBRARIES.map(OsStr::new) {
         let Some(source) = outside.find_name(name) else { continue };
@@ -141,23 +137,15 @@ pub fn replace(
 impl TooOld {
     /// The symbol version as numbers, to be compared.
     pub fn number(&self) -> Vec<u32> {
-        number(&self.version).unwrap_or_default()
+        glibc_number(&self.version).unwrap_or_default()
     }
 }
 
 /// The newest symbol version of a loader's glibc: `2.36`.
 fn release(loader: &Loader) -> Option<String> {
-    let defined = versions(loader, OsStr::new("libc.so.6"))?;
-    let newest = defined.iter().filter_map(|version| Some((number(version)?, version))).max()?;
-    Some(newest.1.to_str()?.strip_prefix("GLIBC_")?.to_owned())
+    newest_glibc(&versions(loader, OsStr::new("libc.so.6"))?).map(|(_, written)| written)
 }
 
 fn versions(loader: &Loader, name: &OsStr) -> Option<Vec<OsString>> {
     Some(loader.defined_versions(&loader.find_name(name)?.path))
-}
-
-/// `GLIBC_2.34` as numbers.
-fn number(version: &OsStr) -> Option<Vec<u32>> {
-    let text = version.to_str()?.strip_prefix("GLIBC_")?;
-    text.split('.').map(|part| part.parse().ok()).collect()
 }

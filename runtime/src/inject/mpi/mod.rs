@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-pub use self::family::Family;
+use self::family::Family;
 use self::installed::Installed;
 use self::libc::{Libc, TooOld};
 use self::parts::Parts;
@@ -117,15 +117,15 @@ pub fn find(scene: &Scene) -> Result<Found> {
     if sides.inside.find_name(OsStr::new("libc.so.6")).is_none() {
         return Err(sides.error("the image has no glibc, which the host's MPI is linked with"));
     }
-    let linked = sides.linked();
-    let installed = match &linked {
-        Some((family, _)) => vec![sides.same_as_command(*family)?],
+    let linked_with = sides.linked_with();
+    let installed = match linked_with {
+        Some(family) => vec![sides.same_as_command(family)?],
         None => sides.same_as_image()?,
     };
     let mut edits = Edits::default();
     let mut taken = Taken::new();
     for mpi in &installed {
-        let libraries = sides.libraries(mpi, linked.is_some());
+        let libraries = sides.libraries(mpi, linked_with.is_some());
         sides.check_symbols(mpi, &libraries)?;
         taken.extend(libraries);
         edits.notes.push(Note::info(format!(
@@ -168,8 +168,8 @@ impl<'a> Sides<'a> {
         Sides { scene, inside, outside, command }
     }
 
-    /// The family of MPI that the command is linked with, and by what name.
-    fn linked(&self) -> Option<(Family, &OsStr)> {
+    /// The family of MPI that the command is linked with.
+    fn linked_with(&self) -> Option<Family> {
         let library = self.command.iter().find(|linked| family::is_mpi(&linked.name))?;
         // Whoever asks for it may be a library of the command.
         let asks = self.command.iter().filter(|linked| linked.needed.contains(&library.name));
@@ -177,7 +177,7 @@ impl<'a> Sides<'a> {
             let symbols = self.inside.symbols(&linked.found.as_ref()?.path)?;
             Family::of_program(&symbols, &library.name)
         });
-        Some((families.min()?, &library.name))
+        families.min()
     }
 
     /// The host's MPI of a family that the command is linked with.
@@ -293,23 +293,20 @@ impl<'a> Sides<'a> {
     fn check_symbols(&self, mpi: &Installed, taken: &Taken) -> Result<()> {
         let is_taken = |name: &OsStr| taken.iter().any(|(own, _)| own == name);
         let (mut wanted, mut defined) = (BTreeSet::new(), BTreeSet::new());
+        let of_mpi = |names: &mut dyn Iterator<Item = &[u8]>| -> Vec<Vec<u8>> {
+            names.filter(|name| family::is_symbol(name)).map(<[u8]>::to_vec).collect()
+        };
         for linked in self.command.iter().filter(|linked| !is_taken(&linked.name)) {
             let found = linked.found.as_ref();
             let Some(symbols) = found.and_then(|found| self.inside.symbols(&found.path)) else {
                 continue;
             };
-            wanted.extend(
-                symbols.wanted().filter(|name| family::is_symbol(name)).map(<[u8]>::to_vec),
-            );
-            defined.extend(
-                symbols.defined().filter(|name| family::is_symbol(name)).map(<[u8]>::to_vec),
-            );
+            wanted.extend(of_mpi(&mut symbols.wanted()));
+            defined.extend(of_mpi(&mut symbols.defined()));
         }
         let files: BTreeSet<&PathBuf> = taken.iter().map(|(_, path)| path).collect();
         for symbols in files.iter().filter_map(|path| self.outside.symbols(path)) {
-            defined.extend(
-                symbols.defined().filter(|name| family::is_symbol(name)).map(<[u8]>::to_vec),
-            );
+            defined.extend(of_mpi(&mut symbols.defined()));
         }
         let lacking: Vec<String> = wanted
             .difference(&defined)
@@ -404,10 +401,7 @@ impl<'a> Sides<'a> {
             let directory = [directory];
             for (name, path) in taken {
                 let Some(found) = self.inside.find_in(&directory, name) else { continue };
-                let (recursive, read_only, optional) = (false, true, false);
-                let source = path.clone();
-                let content = Content::Bind { source, recursive, read_only, optional };
-                edits.mount(content, found.path, self.scene.origin);
+                edits.show(path.clone(), found.path, self.scene.origin);
             }
         }
     }

@@ -2,21 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::driver::Library;
 use crate::elf::Object;
+use crate::linkage::{DIRECTORIES, newest_glibc};
 use crate::look::files::{self, OpenFiles};
 use crate::plan::Note;
-
-/// Where the C library and its parts lie: Debian's directories, then Red Hat's.
-#[cfg(target_arch = "x86_64")]
-const DIRECTORIES: [&str; 5] =
-    ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib"];
-#[cfg(not(target_arch = "x86_64"))]
-const DIRECTORIES: [&str; 5] =
-    ["/lib/aarch64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/lib"];
 
 /// Names libraries that the image's C library is too old for, one for each version it lacks.
 pub fn too_new(libraries: &[Library], image: &dyn OpenFiles, host: &dyn OpenFiles) -> Vec<Note> {
@@ -69,11 +61,5 @@ fn glibc(files: &dyn OpenFiles) -> Option<String> {
 
 /// The newest version a tree's C library defines, as numbers and as it is written.
 fn newest(files: &dyn OpenFiles) -> Option<(Vec<u32>, String)> {
-    let defined = defined(files, OsStr::new("libc.so.6"))?;
-    let versions = defined.iter().filter_map(|version| {
-        let version = std::str::from_utf8(version.as_bytes()).ok()?.strip_prefix("GLIBC_")?;
-        let numbers: Option<Vec<u32>> = version.split('.').map(|part| part.parse().ok()).collect();
-        Some((numbers?, version.to_owned()))
-    });
-    versions.max()
+    newest_glibc(&defined(files, OsStr::new("libc.so.6"))?)
 }
