@@ -140,3 +140,28 @@ fn programs_that_clear_their_environment_are_listed_as_far_as_they_are_known() {
     let json = outcome(&mut hrun(&["--ps=json"])).ok();
     assert!(!json.contains(&format!("\"pid\": {}", pid(&quiet))), "nothing says it is hrun's");
 }
+
+/// With `--pid`, hrun and an init are in the container as well as the command.
+#[test]
+fn a_container_with_processes_of_its_own_is_joined_with_them() {
+    let first = started(&["--pid", "--env=WHO=first"], &[]);
+    let json = outcome(&mut hrun(&["--ps=json"])).ok();
+    let all: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    let has = |found: &&serde_json::Value| {
+        found["processes"].as_array().unwrap().iter().any(|process| *process == pid(&first))
+    };
+    let container = all.iter().find(has).unwrap();
+    assert_eq!(container["ranks"], 1);
+    let command = u32::try_from(container["pid"].as_u64().unwrap()).unwrap();
+    assert_ne!(command, pid(&first), "the command, not what watches over it");
+    let script =
+        "cat /proc/1/comm; readlink /proc/self/ns/pid; echo $WHO $(cat /proc/$$/comm); exit 9";
+    let seen = join(command, &["sh", "-c", script]);
+    let namespace = fs::read_link(format!("/proc/{command}/ns/pid")).unwrap();
+    assert_eq!(seen.stdout, format!("hrun-init\n{}\nfirst sh\n", namespace.display()));
+    assert_eq!((seen.status, seen.stderr.as_str()), (Some(9), ""));
+    // With IMAGE, as ch-run has it.
+    let (option, image) = (format!("--join-pid={command}"), real("bookworm"));
+    let words = [option.as_str(), image.to_str().unwrap(), "cat", "/proc/1/comm"];
+    assert_eq!(outcome(&mut hrun(&words)).ok(), "hrun-init\n");
+}

@@ -171,18 +171,25 @@ fn name(key: &str) -> String {
 /// # Errors
 ///
 /// Fails where a container's root is not that of its mount namespace.
-pub fn join(request: &Request, steps: Vec<Step>) -> Result<Vec<Step>> {
+pub fn join(request: &Request, host: &Host, steps: Vec<Step>) -> Result<Vec<Step>> {
     let Some((asked, Join::Process(pid))) =
         request.join.as_ref().map(|asked| (asked, &asked.value))
     else {
         return Ok(steps);
     };
-    let step = Action::Join { pid: *pid };
+    let step = Action::Join { pid: *pid, processes: host.has_other_processes(*pid) };
     if steps.iter().any(|step| step.action == Action::Leave { by: EnterBy::MoveMount }) {
         let reason = "on a node without a disk, containers cannot be joined from outside";
         return Err(Error::new(step.describe(), reason).asked_by(&asked.origin));
     }
-    Ok(vec![step.asked_by(&asked.origin)])
+    Ok(joined(step, &asked.origin))
+}
+
+/// A step that joins a container; only children come to be in another PID namespace.
+pub fn joined(step: Action, origin: &Origin) -> Vec<Step> {
+    let is_supervised = matches!(step, Action::Join { processes: true, .. });
+    let supervise = is_supervised.then(|| Action::Supervise.asked_by(origin));
+    [step.asked_by(origin)].into_iter().chain(supervise).collect()
 }
 
 /// Puts the meeting around the steps that the first rank alone takes.

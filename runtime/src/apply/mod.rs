@@ -166,7 +166,7 @@ impl Process {
             Action::Admit => self.meeting.take().map_or(Ok(()), Meeting::leave),
             Action::Isolate => self.isolate(),
             Action::Supervise => self.supervise(),
-            Action::Join { pid } => namespaces::join(*pid),
+            Action::Join { pid, processes } => namespaces::join(*pid, *processes),
             Action::Unshare { uid, gid } => unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),

@@ -14,6 +14,7 @@ use crate::look::image::Image;
 use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, FORMAT, Plan};
+use crate::ranks;
 use crate::request::Request;
 use crate::text::Text;
 
@@ -31,7 +32,7 @@ pub fn enter(
     origin: &Origin,
     followed: std::result::Result<Inhabitant, Unfollowed>,
 ) -> Result<Plan> {
-    let join = Action::Join { pid };
+    let join = Action::Join { pid, processes: host.has_other_processes(pid) };
     let fail = |cause: crate::error::Cause| Error::new(join.describe(), cause).asked_by(origin);
     let Inhabitant { files, environment: known, directory } =
         followed.map_err(|unfollowed| match unfollowed {
@@ -59,10 +60,8 @@ pub fn enter(
     set(&mut environment, "PWD", directory.as_os_str(), by);
     let limits = limits::decide(request, host, &image)?;
     let mut steps = limits.steps;
-    steps.extend([
-        join.asked_by(origin),
-        Action::ChangeDirectory { path: directory.into() }.asked_by(by),
-    ]);
+    steps.extend(ranks::joined(join, origin));
+    steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(by));
     let mut notes = limits.notes;
     steps.extend(rights::decide(request, host, kernel, &mut notes)?);
     steps.push(execute(request, &image, &tree, environment));

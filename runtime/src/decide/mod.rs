@@ -39,7 +39,7 @@ use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, FORMAT, Note, Plan, Step, Variable};
 use crate::ranks;
-use crate::request::Request;
+use crate::request::{Join, Request};
 use crate::text::Text;
 
 /// Decides the plan.
@@ -66,12 +66,14 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
     let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
     isolate(request, &mut steps);
-    steps = ranks::join(request, steps)?;
+    steps = ranks::join(request, host, steps)?;
     if let Some((file, origin)) = ranks::file(request, host) {
         steps = ranks::meet(steps, file, &origin);
     }
     steps.splice(0..0, limits.steps);
-    if let Some(origin) = &request.pid {
+    if let Some(origin) = &request.pid
+        && request.join.as_ref().is_none_or(|asked| !matches!(asked.value, Join::Process(_)))
+    {
         steps.push(Action::Supervise.asked_by(origin));
     }
     let execute = execute(request, image, &tree, environment);

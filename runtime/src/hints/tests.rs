@@ -46,7 +46,7 @@ fn meet() -> Action {
 }
 
 fn join() -> Action {
-    Action::Join { pid: 7 }
+    Action::Join { pid: 7, processes: false }
 }
 
 fn serve() -> Action {

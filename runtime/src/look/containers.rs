@@ -21,7 +21,7 @@ const RUNNING: &str = "HRUN_RUNNING";
 /// Processes that see the same mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Its processes, the oldest first.
+    /// Its processes, the oldest first, those of hrun itself last.
     pub processes: Vec<u32>,
     /// How many of them were started from outside of it: the ranks of a step.
     pub ranks: usize,
@@ -108,7 +108,8 @@ pub fn inhabitant(pid: u32) -> Result<Inhabitant, Unfollowed> {
 }
 
 fn container(mut group: Vec<Seen>, uptime: u64) -> Container {
-    group.sort_by_key(|seen| (seen.started, seen.pid));
+    let is_hruns = |seen: &Seen| seen.variable(RUNNING).is_none();
+    group.sort_by_key(|seen| (is_hruns(seen), seen.started, seen.pid));
     let is_inside = |pid: u32| group.iter().any(|seen| seen.pid == pid);
     let ranks = group.iter().filter(|seen| !is_inside(seen.parent)).count();
     let mut images = group.iter().filter_map(|seen| seen.variable(IMAGE));
@@ -118,7 +119,7 @@ fn container(mut group: Vec<Seen>, uptime: u64) -> Container {
             .map(|(launcher, name)| format!("{launcher} {name}"))
     });
     let step = steps.next();
-    let started = group.first().map_or(0, |oldest| oldest.started);
+    let started = group.iter().map(|seen| seen.started).min().unwrap_or(0);
     let seconds = uptime.saturating_sub(started / procfs::ticks_per_second().max(1));
     let processes = group.iter().map(|seen| seen.pid).collect();
     Container { processes, ranks, image, step, seconds }

@@ -133,6 +133,14 @@ impl Host {
         Some((pid, sys::meeting::start_time(pid).ok()?))
     }
 
+    /// Whether a process, or its children, are in another PID namespace than this process.
+    pub fn has_other_processes(&self, pid: u32) -> bool {
+        let namespace =
+            |process: &str| fs::read_link(format!("/proc/{process}/ns/pid_for_children")).ok();
+        let theirs = self.is_real.then(|| namespace(&pid.to_string())).flatten();
+        theirs.is_some_and(|theirs| namespace("self").is_some_and(|own| own != theirs))
+    }
+
     /// Whether the caller may neither read nor write what is at a path of the host.
     pub fn is_closed(&self, path: &Path) -> bool {
         let path = self.files.outside(path);

@@ -42,7 +42,7 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         Action::Admit => row("admit", "other ranks".to_owned()),
         Action::Isolate => row("isolate", "processes, with an init; /proc shows them".to_owned()),
         Action::Supervise => row("supervise", "what follows".to_owned()),
-        Action::Join { pid } => row("join", format!("the container of process {pid}")),
+        Action::Join { pid, .. } => row("join", format!("the container of process {pid}")),
         Action::Tmpfs { target, mode, size } => {
             let size = size.as_ref().map(|size| format!(" size={size}")).unwrap_or_default();
             row("tmpfs", format!("{target} mode={mode:o}{size}"))

@@ -111,6 +111,9 @@ pub enum Action {
     Join {
         /// The process.
         pid: u32,
+        /// It has a PID namespace too, which the children of this process come to be in.
+        #[serde(default)]
+        processes: bool,
     },
     /// Mounts a file system in memory.
     Tmpfs {
@@ -353,7 +356,7 @@ impl Action {
             Action::Affinity { cpus } => format!("keep to the CPUs {cpus}"),
             Action::Meet { file, .. } => format!("meet the other ranks of this step in {file}"),
             Action::Admit => "let other ranks of this step join".to_owned(),
-            Action::Join { pid } => format!("join the container of process {pid}"),
+            Action::Join { pid, .. } => format!("join the container of process {pid}"),
             Action::Tmpfs { target, .. } => format!("mount a tmpfs on {target}"),
             Action::Directory { path, .. } => format!("make directory {path}"),
             Action::File { path, .. } => format!("write file {path}"),

@@ -99,14 +99,15 @@ pub fn join_pids(namespace: &OwnedFd) -> Result<(), Errno> {
     setns(namespace, CloneFlags::CLONE_NEWPID)
 }
 
-/// Joins the user and the mount namespace of a process; its root directory becomes the root and
-/// the current directory.
+/// Joins the user and the mount namespace of a process, and for children of this one the PID
+/// namespace of its children, if that is another; its root directory becomes the root and the
+/// current directory.
 ///
 /// # Errors
 ///
 /// `ESRCH` if there is no such process, `EINVAL` if it is in no user namespace of its own, `EACCES`
 /// or `EPERM` if it is somebody else's.
-pub fn join(pid: u32) -> Result<(), Errno> {
+pub fn join(pid: u32, processes: bool) -> Result<(), Errno> {
     let open = |name: &str| {
         let path = format!("/proc/{pid}/ns/{name}");
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
@@ -116,7 +117,11 @@ pub fn join(pid: u32) -> Result<(), Errno> {
         })
     };
     let (user, mount) = (open("user")?, open("mnt")?);
+    let pids = processes.then(|| open("pid_for_children")).transpose()?;
     setns(user, CloneFlags::CLONE_NEWUSER)?;
+    if let Some(pids) = pids {
+        join_pids(&pids)?;
+    }
     setns(mount, CloneFlags::CLONE_NEWNS)
 }
 
