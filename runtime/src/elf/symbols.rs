@@ -169,11 +169,33 @@ fn count_by_gnu_hash(abi: Abi, bytes: &[u8]) -> Option<u64> {
     else {
         return Some(first.into());
     };
-    for symbol in last.. {
+    for symbol in last..=u32::MAX {
         let at = usize::try_from(symbol - first).ok()?.checked_mul(4)?.checked_add(chains)?;
         if number(at)? & 1 == 1 {
             return Some(u64::from(symbol) + 1);
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_tables_are_not_believed() {
+        // One bucket, the first symbol, no filter; the bucket; then the chains.
+        let table = |bucket: u32, first: u32, chains: &[u32]| -> Vec<u8> {
+            let words = [1, first, 0, 0, bucket].into_iter().chain(chains.iter().copied());
+            words.flat_map(u32::to_le_bytes).collect()
+        };
+        let count = |bytes: &[u8]| count_by_gnu_hash(Abi::NATIVE, bytes);
+        assert_eq!(count(&table(0, 3, &[])), Some(3), "nothing is hashed");
+        assert_eq!(count(&table(3, 3, &[2, 4, 5])), Some(6), "the last of a chain is odd");
+        assert_eq!(count(&table(3, 3, &[2, 4])), None, "no chain ends");
+        // The number behind the last there can be.
+        assert_eq!(count(&table(u32::MAX, u32::MAX, &[2])), None);
+        assert_eq!(count(&table(u32::MAX, 0, &[1])), None);
+        assert_eq!(count(&[0xff; 16]), None);
+    }
 }
