@@ -86,11 +86,11 @@ static mode_t octal(const char *digits)
     return strtoul(digits, NULL, 8);
 }
 
-static void join(const char *pid, const char *name, int kind)
+static void join(long pid, const char *name, int kind)
 {
     char path[64];
 
-    snprintf(path, sizeof path, "/proc/%s/ns/%s", pid, name);
+    snprintf(path, sizeof path, "/proc/%ld/ns/%s", pid, name);
     int namespace = open(path, O_RDONLY | O_CLOEXEC);
     check(namespace, path);
     check(setns(namespace, kind), path);
@@ -99,20 +99,19 @@ static void join(const char *pid, const char *name, int kind)
 /* Joins the first member and writes a line, always the second, so that the file does not grow. */
 static void meet(const char *path)
 {
-    char members[4096], line[64];
+    char member[64], line[64];
     int file = open(path, O_RDWR | O_CLOEXEC);
 
     check(file, path);
-    check(flock(file, LOCK_EX), path);
-    ssize_t size = pread(file, members, sizeof members - 1, 0);
-    check(size, path);
-    members[size] = 0;
-    size_t first = strcspn(members, "\n") + 1;
-    int length = snprintf(line, sizeof line, "%d 0 0 0 %ld\n", getpid(), (long)size);
-    members[strcspn(members, " ")] = 0;
-    join(members, "user", CLONE_NEWUSER);
-    join(members, "mnt", CLONE_NEWNS);
-    check(pwrite(file, line, length, first), path);
+    check(flock(file, LOCK_SH), path);
+    check(pread(file, member, sizeof member, 0), path);
+    long pid = strtol(member, NULL, 16);
+    join(pid, "user", CLONE_NEWUSER);
+    join(pid, "mnt", CLONE_NEWNS);
+    memset(line, ' ', sizeof line);
+    line[sizeof line - 1] = '\n';
+    line[snprintf(line, sizeof line - 1, "%x 0 0 0 0 0", getpid())] = ' ';
+    check(pwrite(file, line, sizeof line, sizeof member), path);
     close(file);
 }
 

@@ -221,7 +221,7 @@ impl Keeper {
 /// The file beside `place` whose first member is the given one.
 fn meeting_of(place: &Path, first: u32) -> std::io::Result<PathBuf> {
     let directory = place.parent().unwrap_or(Path::new("/"));
-    let start = format!("{first} ");
+    let start = format!("{first:x} ");
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if fs::read_to_string(&path).is_ok_and(|members| members.starts_with(&start)) {
