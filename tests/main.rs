@@ -19,6 +19,7 @@ mod descriptors;
 mod devices;
 mod doctor;
 mod drivers;
+mod ends;
 mod enter;
 mod environment;
 mod errors_options;
