@@ -218,8 +218,10 @@ fn a_rank_that_comes_while_the_last_one_goes_has_an_init_that_lives() {
     let mut command = isolated(&["--pid"], &["sh", "-c", script]);
     let mut next = Live::start(command.envs(step(test)));
     assert_eq!(next.next_line(), "in");
-    let is_there = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
-    until("the init of the first has ended", || (!is_there(init)).then_some(()));
+    until("the init of the first has ended", || {
+        let status = fs::read_to_string(format!("/proc/{init}/status")).unwrap_or_default();
+        (status.is_empty() || status.contains("\nState:\tZ")).then_some(())
+    });
     next.say("\n");
     assert_eq!(next.next_line(), "still in");
     assert_eq!(next.wait(), WaitStatus::Exited(next.pid(), 3));
