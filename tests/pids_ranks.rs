@@ -15,7 +15,9 @@ use super::support::live::{outcome_in_time, until};
 use super::support::rank::step;
 use super::support::run::{as_tester, shell};
 use super::support::slurm::cluster;
-use super::support::{Image, Live, Scratch, Way, bind, in_every_way, lacks, program, real};
+use super::support::{
+    Image, Live, Outcome, Scratch, Way, bind, in_every_way, lacks, program, real,
+};
 
 /// A rank of a step that stays until its input ends.
 fn rank(step: &str, options: &[&str], script: &str) -> Live {
@@ -276,4 +278,29 @@ fn who_joins_by_number_ends_with_the_container() {
     first.say("\n");
     assert_eq!(first.wait(), WaitStatus::Exited(first.pid(), 0));
     assert_eq!(joined.wait(), WaitStatus::Signaled(joined.pid(), Signal::SIGKILL, false));
+}
+
+#[test]
+fn a_container_that_ends_while_it_is_joined_is_no_riddle() {
+    if lacks("strace") {
+        return;
+    }
+    let mut first =
+        rank(&format!("ending-{}", std::process::id()), &["--pid"], "echo up; read line");
+    assert_eq!(first.next_line(), "up");
+    let command = processes_named("sh", number(&first))[0];
+    let namespace = |pid: u32, name: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).ok();
+    let inside = namespace(command, "pid");
+    let mut traced = as_tester(Path::new("strace"));
+    traced.args(["-o", "/dev/null", "-e", "inject=clone,clone3,fork,vfork:delay_enter=1000000"]);
+    traced.arg(program("hrun")).arg(format!("--join-pid={command}")).args(["--", "true"]);
+    let joining = traced.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it is about to make a process there", || {
+        let hrun = *processes_named("hrun", joining.id()).first()?;
+        (namespace(hrun, "pid_for_children") == inside).then_some(())
+    });
+    first.say("\n");
+    first.wait();
+    let outcome = Outcome::new(joining.wait_with_output().unwrap());
+    outcome.fails(&["cannot watch over the command", "has just ended", "start it again"]);
 }

@@ -2,6 +2,7 @@
 //! who is stopped.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use nix::unistd::Pid;
 use super::pids::{Sent, TWICE, is_stopped, isolated, number, processes_named, targets};
 use super::support::live::until;
 use super::support::slurm::cluster;
-use super::support::{Image, Live, command, lacks, outcome, program};
+use super::support::terminal::Terminal;
+use super::support::{Image, Live, command, lacks, outcome, program, real};
 
 /// Two programs for each CPU that want all of it.
 struct Load(Vec<Child>);
@@ -218,4 +220,26 @@ fn to_continue_hrun_alone_is_enough() {
         live.say("\n");
         end_of(&live, 7);
     }
+}
+
+/// It is in a process group of its own, to which the shell outside sends nothing.
+#[test]
+fn a_shell_inside_is_suspended_and_brought_back() {
+    let mut terminal = Terminal::start(Path::new("/bin/bash"), &["--norc", "--noediting", "-i"]);
+    let mut type_in = |keys: &str, wanted: &str| {
+        terminal.press(keys);
+        terminal.line_with(wanted);
+    };
+    type_in("PS1=; stty -echo; echo rea''dy\n", "ready");
+    let inner = "bash --norc --noediting -i";
+    let start =
+        format!("{} --pid {} {inner}", program("hrun").display(), real("bookworm").display());
+    type_in(&format!("{start}\n"), "");
+    type_in("echo on $((1 + 1))\n", "on 2");
+    type_in("suspend\n", "Stopped");
+    type_in("echo out $((2 + 2))\n", "out 4");
+    type_in("fg\n", inner);
+    type_in("echo on $((3 + 3))\n", "on 6");
+    type_in("exit 7\n", "exit");
+    type_in("echo status $?\n", "status 7");
 }
