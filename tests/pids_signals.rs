@@ -234,8 +234,7 @@ fn a_shell_inside_is_suspended_and_brought_back() {
     let inner = "bash --norc --noediting -i";
     let start =
         format!("{} --pid {} {inner}", program("hrun").display(), real("bookworm").display());
-    type_in(&format!("{start}\n"), "");
-    type_in("echo on $((1 + 1))\n", "on 2");
+    type_in(&format!("{start}\necho on $((1 + 1))\n"), "on 2");
     type_in("suspend\n", "Stopped");
     type_in("echo out $((2 + 2))\n", "out 4");
     type_in("fg\n", inner);

@@ -12,13 +12,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpgid, getpgrp, pipe2, read, write};
+use nix::unistd::{Pid, getpgid, getpgrp, pipe2, read, tcgetpgrp, tcsetpgrp, write};
 use runtime::apply::Init;
 use runtime::sys::{detached, process};
 
@@ -85,6 +86,14 @@ fn wait_at(gate: &OwnedFd) {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     if read(gate, &mut [0]) != Ok(1) {
         process::die_of(Signal::SIGKILL);
+    }
+}
+
+/// Gives a terminal to a process group, if it has been given to that of this process: a shell outside
+/// knows of no other.
+fn give(terminal: &OwnedFd, group: Pid) {
+    if tcgetpgrp(terminal) == Ok(getpgrp()) {
+        let _ = tcsetpgrp(terminal, group);
     }
 }
 
@@ -221,6 +230,15 @@ impl Supervisor {
         }
     }
 
+    /// The terminal, if a group that the child has made of its own is in front of it, as that of a
+    /// shell; and that group.
+    fn terminal_of_child(&self) -> Option<(OwnedFd, Pid)> {
+        let group = getpgid(Some(self.child)).ok().filter(|_| self.is_apart())?;
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let terminal = open("/dev/tty", flags, Mode::empty()).ok()?;
+        (tcgetpgrp(&terminal) == Ok(group)).then_some((terminal, group))
+    }
+
     /// Whether the child has gone to a process group of its own.
     fn is_apart(&self) -> bool {
         getpgid(Some(self.child)).is_ok_and(|group| group != getpgrp())
@@ -257,7 +275,11 @@ impl Supervisor {
                     // To stop would take back that both go on.
                     self.hear()?;
                     if self.continued.is_none() {
+                        let terminal = self.terminal_of_child();
                         process::stop_by(signal);
+                        if let Some((terminal, group)) = terminal {
+                            give(&terminal, group);
+                        }
                         self.hear()?;
                     }
                 }
