@@ -83,7 +83,7 @@ test-kernels: programs
 # With what waits for clocks, takes minutes or wants large images.
 test-full: test fuzz
 	@tests/packages.sh $(KERNEL_PACKAGES)
-	@tests/images.sh $(TARGET) torch systemd mpi-bullseye mpi-trixie
+	@tests/images.sh $(TARGET) torch rpm systemd mpi-bullseye mpi-trixie
 	tests/session.sh $(TARGET) cargo test --workspace -- --ignored
 
 # Writes link/order.txt anew; worth it when much has changed of what a start runs.

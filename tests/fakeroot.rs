@@ -7,10 +7,14 @@ use std::process::Command;
 use super::support::live::outcome_in_time;
 use super::support::{Outcome, Scratch, command, lacks, real, tester};
 
-/// A copy of the image with a repository, which belongs to the tester, as one that he has unpacked.
+/// A copy of the image with a repository; it belongs to the tester, as one that he has unpacked.
 fn own_copy(scratch: &Scratch) -> PathBuf {
+    own_copy_of("packages", scratch)
+}
+
+fn own_copy_of(name: &str, scratch: &Scratch) -> PathBuf {
     let copy = scratch.join("image");
-    let copied = Command::new("cp").arg("-a").args([&real("packages"), &copy]).status();
+    let copied = Command::new("cp").arg("-a").args([&real(name), &copy]).status();
     assert!(copied.unwrap().success());
     if tester().is_other {
         let owner = format!("{}:{}", tester().uid, tester().gid);
@@ -104,4 +108,58 @@ fn an_image_of_somebody_else_stays_his() {
     let script = "chown 20001 /etc/issue && echo pretended; echo x > /etc/issue || echo refused";
     let seen = as_root(&real("packages"), &["--write-fake", "--seccomp=fakeroot"], script);
     assert_eq!(seen.stdout, "pretended\nrefused\n", "{seen:?}");
+}
+
+/// A package of files that belong to others, with a user of its own, made and installed by rpm(8).
+const SPEC: &str = "\
+Name: owned
+Version: 1
+Release: 1
+Summary: files of others
+License: none
+%description
+Files of others.
+%install
+mkdir -p %{buildroot}/opt/owned/shared
+cp /bin/true %{buildroot}/opt/owned/program
+cp /bin/false %{buildroot}/opt/owned/pinging
+echo data > %{buildroot}/opt/owned/data
+ln -s data %{buildroot}/opt/owned/link
+%pre
+id -u owner > /dev/null 2>&1 || useradd --system owner
+%post
+chown -R owner:mail /opt/owned/shared
+%files
+%attr(4755, bin, mail) /opt/owned/program
+%attr(755, root, root) %caps(cap_net_raw=ep) /opt/owned/pinging
+%attr(2775, daemon, games) %dir /opt/owned/shared
+%attr(640, owner, games) /opt/owned/data
+%attr(-, games, games) /opt/owned/link
+";
+
+#[test]
+#[ignore = "wants another image: make test-full"]
+fn rpm_gives_files_to_others() {
+    let scratch = Scratch::below(Path::new("/var/tmp"));
+    let image = own_copy_of("rpm", &scratch);
+    let install = format!(
+        "mkdir /opt/made; cd /opt/made; cat > owned.spec <<'END'\n{SPEC}END\n\
+         rpmbuild -bb --quiet --define '_topdir /opt/made' --define '__os_install_post :' owned.spec\n\
+         rpm --install --force-debian --nodeps RPMS/*/owned-1-1.*.rpm\n"
+    );
+    let look = "rpm --query --queryformat '%{name}\\n' owned\n\
+                rpm --verify --nodeps --nouser --nogroup owned\n\
+                cd /opt/owned\n\
+                stat -c '%A %n' program shared data; cat link; grep -o ^owner: /etc/passwd\n\
+                rpm --erase --force-debian owned; ls /opt/owned";
+    for write in ["--write-fake", "--write"] {
+        let script = format!("{install}{look}");
+        let seen = as_root(&image, &[write, "--seccomp=fakeroot"], &script);
+        let wanted = "owned\n-rwsr-xr-x program\ndrwxrwsr-x shared\n-rw-r----- data\ndata\n\
+                      owner:\n";
+        assert_eq!((seen.stdout.as_str(), seen.status), (wanted, Some(0)), "{write} {seen:?}");
+    }
+    let refused = as_root(&image, &["--write-fake"], &install.replace("mkdir", "mkdir -p"));
+    assert_ne!(refused.status, Some(0));
+    assert!(refused.stderr.contains("chown failed"), "{refused:?}");
 }

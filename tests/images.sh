@@ -229,6 +229,7 @@ for name in "${@:-}"; do
     systemd) debian systemd bookworm systemd-sysv,dbus,libpam-systemd,util-linux ;;
     packages) packages packages ;;
     torch) debian torch bookworm python3-torch ;;
+    rpm) debian rpm bookworm rpm ;;
     *.sqfs) mksquashfs "$images/${name%.sqfs}" "$images/$name.part" -comp zstd -all-root \
         -quiet -no-progress > /dev/null ;;
     *) echo "unknown image $name" >&2; exit 2 ;;

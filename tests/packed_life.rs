@@ -39,14 +39,14 @@ fn servers(image: &Path) -> Vec<Pid> {
 }
 
 #[track_caller]
-fn one_server(image: &Path) -> Pid {
+pub fn one_server(image: &Path) -> Pid {
     let servers = servers(image);
     assert_eq!(servers.len(), 1, "{servers:?}");
     servers[0]
 }
 
 #[track_caller]
-fn none_is_left(image: &Path) {
+pub fn none_is_left(image: &Path) {
     until("the server ends", || servers(image).is_empty().then_some(()));
     let image = image.to_str().unwrap();
     let mounts = fs::read_to_string("/proc/mounts").unwrap();

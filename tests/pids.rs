@@ -1,7 +1,6 @@
 //! A PID namespace of its own (`--pid`): hrun stays, and is to its parent what the command is.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::process::CommandExt;
@@ -18,14 +17,14 @@ use super::support::terminal::Terminal;
 use super::support::{Live, as_tester, command, outcome, program, real};
 
 /// hrun with a command of an image that has Python.
-fn isolated(options: &[&str], words: &[&str]) -> Command {
+pub fn isolated(options: &[&str], words: &[&str]) -> Command {
     let image = real("bookworm");
     let options = options.iter().copied().chain([image.to_str().unwrap()]);
     command(options.chain(words.iter().copied()))
 }
 
 /// Counts the signals it gets, and says how many it has when it is asked.
-const COUNT: &str = "import os, signal, sys\n\
+pub const COUNT: &str = "import os, signal, sys\n\
     seen = {}\n\
     def note(number, frame): seen[number] = seen.get(number, 0) + 1\n\
     for number in range(1, 65):\n\
@@ -35,7 +34,7 @@ const COUNT: &str = "import os, signal, sys\n\
     \x20   print(' '.join(f'{number}:{seen[number]}' for number in sorted(seen)), flush=True)\n";
 
 /// Processes of this test's, by what `ps` calls them.
-fn processes_named(name: &str, of: u32) -> Vec<u32> {
+pub fn processes_named(name: &str, of: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_one = |pid: &u32| {
@@ -47,7 +46,13 @@ fn processes_named(name: &str, of: u32) -> Vec<u32> {
     pids.filter(is_one).collect()
 }
 
-fn number(live: &Live) -> u32 {
+/// Whether a process is stopped.
+pub fn is_stopped(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.contains("State:\tT")
+}
+
+pub fn number(live: &Live) -> u32 {
     live.pid().as_raw().unsigned_abs()
 }
 
@@ -88,7 +93,7 @@ fn exits_and_deadly_signals_are_the_commands() {
 
 /// How signals come.
 #[derive(Clone, Copy, Debug)]
-enum Sent {
+pub enum Sent {
     /// To the process that was started.
     Process,
     /// To its process group, as shells and launchers do it.
@@ -97,7 +102,7 @@ enum Sent {
     Each,
 }
 
-const COUNTED: [i32; 12] = [
+pub const COUNTED: [i32; 12] = [
     Signal::SIGTERM as i32,
     Signal::SIGINT as i32,
     Signal::SIGHUP as i32,
@@ -114,7 +119,7 @@ const COUNTED: [i32; 12] = [
 ];
 
 /// How often the command gets signals that are sent once each.
-fn counted(options: &[&str], sent: Sent) -> BTreeMap<i32, u32> {
+pub fn counted(options: &[&str], sent: Sent) -> BTreeMap<i32, u32> {
     let mut command = isolated(options, &["python3", "-c", COUNT]);
     let mut live = Live::start(command.process_group(0));
     assert_eq!(live.next_line(), "ready");
@@ -134,33 +139,37 @@ fn counted(options: &[&str], sent: Sent) -> BTreeMap<i32, u32> {
 }
 
 /// Longer than hrun waits for what it hears twice.
-const TWICE: Duration = Duration::from_millis(150);
+pub const TWICE: Duration = Duration::from_millis(150);
 
-fn seen_by(live: &mut Live) -> BTreeMap<i32, u32> {
+pub fn seen_by(live: &mut Live) -> BTreeMap<i32, u32> {
     live.ask("count\n");
     let line = live.next_line();
     let pairs = line.split_whitespace().map(|pair| pair.split_once(':').unwrap());
     pairs.map(|(signal, count)| (signal.parse().unwrap(), count.parse().unwrap())).collect()
 }
 
-fn send(live: &Live, sent: Sent, signal: i32) {
-    let targets: Vec<i32> = match sent {
-        Sent::Process => vec![live.pid().as_raw()],
-        Sent::Group => vec![-live.pid().as_raw()],
+/// Whom to tell so that a command gets a signal in some way.
+pub fn targets(live: &Live, sent: Sent) -> Vec<Pid> {
+    let pid = live.pid();
+    match sent {
+        Sent::Process => vec![pid],
+        Sent::Group => vec![Pid::from_raw(-pid.as_raw())],
         Sent::Each => {
-            let pid = number(live);
             let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
             let children = children.unwrap_or_default();
             let children = children.split_whitespace().map(|child| child.parse().unwrap());
-            [live.pid().as_raw()].into_iter().chain(children).collect()
+            [pid].into_iter().chain(children.map(Pid::from_raw)).collect()
         }
-    };
-    for target in targets {
-        // nix has no number for signals without a name. Some of those children may be gone.
-        let mut kill = Command::new("/bin/kill");
-        kill.args([&format!("-{signal}"), "--", &target.to_string()]).stderr(Stdio::null());
-        kill.status().unwrap();
     }
+}
+
+fn send(live: &Live, sent: Sent, signal: i32) {
+    // nix has no number for signals without a name. One program for all: they come one after the
+    // other, and not a program's start apart.
+    let mut kill = Command::new("/bin/kill");
+    kill.arg(format!("-{signal}")).arg("--");
+    kill.args(targets(live, sent).iter().map(Pid::to_string));
+    assert!(kill.status().unwrap().success());
 }
 
 #[test]
@@ -242,10 +251,12 @@ fn ten_thousand_orphans_leave_no_zombie() {
         def state(pid):\n\
         \x20   try: return open(f'/proc/{pid}/stat').read().rsplit(')')[1].split()[0]\n\
         \x20   except OSError: return ''\n\
-        while any(state(pid) == 'Z' for pid in os.listdir('/proc') if pid.isdigit()): pass\n\
-        print(sum(pid.isdigit() for pid in os.listdir('/proc')))\n";
+        left = [0]\n\
+        while len(left) != 3: left = [pid for pid in os.listdir('/proc') if pid.isdigit()]\n\
+        print(sum(state(pid) == 'Z' for pid in left), 'zombies')\n";
     let seen = outcome_in_time(&mut isolated(&["--pid"], &["python3", "-c", script])).ok();
-    assert_eq!(seen, "3\n", "init, the ear and the command");
+    // All that is left is init, the ear and the command.
+    assert_eq!(seen, "0 zombies\n");
 }
 
 #[test]
@@ -328,120 +339,4 @@ fn on_a_terminal_keys_jobs_and_sizes_work() {
     // In a pipe with another program that wants the terminal.
     type_in(&format!("{start} echo piped | cat; echo after\n"), "after");
     terminal.press("exit\n");
-}
-
-/// Every way to be told and every signal, as a table for docs/signals.md.
-#[test]
-fn the_table_of_signals_is_what_is_seen() {
-    let mut table = String::from(
-        "# Signals\n\n\
-         What the command got of a signal that was sent once, and how its parent saw it end; written by a test\n\
-         (`tests/pids.rs`). *Process* is the one that was started, *group* its process group, as terminals, shells and\n\
-         launchers send to it, *each* every process of it, as Slurm does.\n\n\
-         | signal | plain: process | group | each | `--pid`: process | group | each | uncaught: plain | `--pid` |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
-    );
-    let ways = [Sent::Process, Sent::Group, Sent::Each];
-    let counts: Vec<BTreeMap<i32, u32>> = [&[][..], &["--pid"]]
-        .iter()
-        .flat_map(|options| ways.map(|sent| counted(options, sent)))
-        .collect();
-    for number in COUNTED {
-        let Ok(signal) = Signal::try_from(number) else { continue };
-        let seen = counts.iter().map(|count| format!("{} |", count.get(&number).unwrap_or(&0)));
-        let ends = [&[][..], &["--pid"]].map(|options| format!("{} |", end_by(options, signal)));
-        let cells: Vec<String> = seen.chain(ends).collect();
-        writeln!(table, "| {} | {}", signal.as_str(), cells.join(" ")).unwrap();
-    }
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/signals.md");
-    if std::env::var_os("HRUN_UPDATE").is_some() {
-        fs::write(&document, &table).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&document).unwrap(), table, "HRUN_UPDATE=1 writes it anew");
-}
-
-/// How a command without handlers takes a signal, as its parent sees it.
-fn end_by(options: &[&str], signal: Signal) -> String {
-    let mut command = isolated(options, &["sh", "-c", "echo up; read line; exit 5"]);
-    let mut live = Live::start(command.process_group(0));
-    assert_eq!(live.next_line(), "up");
-    live.send(signal);
-    let ignores = [Signal::SIGWINCH, Signal::SIGURG, Signal::SIGCONT];
-    if ignores.contains(&signal) {
-        live.say("\n");
-    }
-    match live.wait() {
-        WaitStatus::Exited(_, status) => format!("goes on ({status})"),
-        WaitStatus::Signaled(_, by, _) => format!("ended by {}", by.as_str()),
-        other => format!("{other:?}"),
-    }
-}
-
-/// A rank of a step that stays until its input ends.
-fn rank(step: &str, options: &[&str], script: &str) -> Live {
-    let mut command = isolated(options, &["sh", "-c", script]);
-    Live::start(command.envs([("SLURM_JOB_ID", step), ("SLURM_STEP_ID", "0")]))
-}
-
-#[test]
-fn ranks_of_a_step_share_a_namespace_and_the_first_may_end_early() {
-    let step = format!("pids-{}", std::process::id());
-    let script = "readlink /proc/self/ns/pid; ls -d /proc/[0-9]* | wc -l; read line; \
-                  cat /proc/1/comm; readlink /proc/self/ns/pid";
-    let start = || rank(&step, &["--pid"], script);
-    let mut ranks = [start(), start(), start()];
-    let namespaces = ranks.each_ref().map(Live::next_line);
-    let counts = ranks.each_ref().map(|rank| rank.next_line().parse::<u32>().unwrap());
-    assert!(namespaces.iter().all(|namespace| *namespace == namespaces[0]), "{namespaces:?}");
-    assert!(counts.iter().any(|count| *count > 5), "they see each other: {counts:?}");
-    let [first, rest @ ..] = &mut ranks;
-    first.say("\n");
-    assert_eq!(first.next_line(), "hrun-init");
-    assert_eq!(first.wait(), WaitStatus::Exited(first.pid(), 0));
-    // One that comes then joins those that are left; and one is killed.
-    let mut late = start();
-    assert_eq!(late.next_line(), namespaces[0]);
-    late.next_line();
-    rest[0].send(Signal::SIGKILL);
-    rest[0].wait();
-    for rank in [&mut rest[1], &mut late] {
-        rank.say("\n");
-        assert_eq!(rank.next_line(), "hrun-init");
-        assert_eq!(rank.next_line(), namespaces[0]);
-        assert_eq!(rank.wait(), WaitStatus::Exited(rank.pid(), 0));
-    }
-    // All have ended, and so has their init: the next one begins anew.
-    let mut next = start();
-    assert_ne!(next.next_line(), namespaces[0]);
-    next.say("\n");
-    next.wait();
-    // A rank without the option is in no such namespace.
-    let mut plain = rank(&step, &[], script);
-    assert_eq!(
-        plain.next_line(),
-        fs::read_link("/proc/self/ns/pid").unwrap().display().to_string()
-    );
-    plain.say("\n");
-    plain.wait();
-}
-
-/// Ranks of MPI know each other by their numbers, and read each other's memory by them.
-#[test]
-fn mpi_works_in_a_namespace_that_ranks_share() {
-    let launchers: [(&str, &[&str], &str); 2] = [
-        ("/usr/bin/mpiexec.hydra", &["-np", "3"], "mpich"),
-        (
-            "/usr/bin/mpirun.openmpi",
-            &["--mca", "plm", "isolated", "--oversubscribe", "-np", "3"],
-            "openmpi",
-        ),
-    ];
-    for (launcher, words, family) in launchers {
-        let mut command = as_tester(Path::new(launcher));
-        command.args(words).arg(program("hrun")).arg("--pid").arg(real("mpi"));
-        command.arg(format!("/usr/local/bin/ring.{family}"));
-        let outcome = outcome_in_time(&mut command);
-        assert_eq!(outcome.status, Some(0), "{family}: {outcome:?}");
-        assert!(outcome.stdout.lines().any(|line| line == "3 ranks"), "{family}: {outcome:?}");
-    }
 }

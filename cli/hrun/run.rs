@@ -132,6 +132,7 @@ fn read_plan(host: &Host, file: &Path) -> Result<Plan> {
 const KEEPERS: Keepers = Keepers {
     watch: shim::watch::start,
     isolate: shim::init::start,
+    show: shim::init::show,
     supervise: shim::supervise::start,
     serve: shim::serve::start,
 };

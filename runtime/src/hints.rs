@@ -17,6 +17,7 @@ enum Operation {
     Meet,
     Join,
     Isolate,
+    Supervise,
     Limit,
     Affinity,
     Unshare,
@@ -57,6 +58,15 @@ const HINTS: &[Hint] = &[
         text: |_| {
             "the kernel gives no /proc of their own to processes where something is mounted over parts \
              of the host's /proc,\nas in a container of Docker; leave --pid out there"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Isolate, Operation::Supervise],
+        errnos: &[Errno::ENOMEM],
+        when: ALWAYS,
+        text: |_| {
+            "the container that was to be joined has just ended, or there is no memory: start it again"
                 .to_owned()
         },
     },
@@ -452,9 +462,9 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Limit { .. } => Operation::Limit,
         Action::Affinity { .. } => Operation::Affinity,
         Action::Isolate => Operation::Isolate,
+        Action::Supervise => Operation::Supervise,
         Action::Serve { .. } => Operation::Serve,
         Action::Link { .. }
-        | Action::Supervise
         | Action::Scope { .. }
         | Action::Unmount { .. }
         | Action::Leave { .. }

@@ -5,28 +5,33 @@
 //! a terminal, a shell or a launcher, comes to the child by itself, as both are in one group; so does
 //! what a batch system sends to every process of a job. The kernel does not say which it was, so
 //! there is a third process in the group, the *ear*, that only listens: what it hears too was not for
-//! the supervisor alone. When the child stops, so does this process; when it ends, this process ends in
-//! the same way.
+//! the supervisor alone (docs/decisions/0019). When the child stops, so does this process; when it
+//! ends, this process ends in the same way.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, pipe2, read, write};
+use nix::unistd::{Pid, getpgid, getpgrp, pipe2, read, tcgetpgrp, tcsetpgrp, write};
 use runtime::apply::Init;
 use runtime::sys::{detached, process};
 
-/// What `ps` shows of the ear.
-const EAR: &str = "hrun-ear";
+use crate::ear::{Ear, Word};
 
 /// How far apart the signals to the processes of a group may come.
 const ECHO: Duration = Duration::from_millis(50);
+
+const CONTINUE: i32 = Signal::SIGCONT as i32;
+
+/// What stops a process that does not catch it, and can.
+const STOPS: [i32; 3] = [Signal::SIGTSTP as i32, Signal::SIGTTIN as i32, Signal::SIGTTOU as i32];
 
 /// Goes on in a child, where nothing is given back. Here it comes back when the child has ended, with
 /// its exit status; if it was ended by a signal, so is this process. What keeps an init stays open.
@@ -38,28 +43,29 @@ pub fn start(alone: process::Alone, init: Option<&Init>) -> Result<Option<u8>, E
     let before = SigSet::thread_get_mask()?;
     SigSet::all().thread_block()?;
     let children = process::hear_of_children()?;
-    let (line, alive) = pipe2(OFlag::O_CLOEXEC)?;
-    let (ear, heard) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let listener = alone.start(|| listen(&line, &heard))?;
+    let (gate, key) = pipe2(OFlag::O_CLOEXEC)?;
     let Some(child) = alone.fork()? else {
-        drop(alive);
-        die_with_parent(&line);
+        drop(key);
+        wait_at(&gate);
         process::hear_as_before(&children);
         before.thread_set_mask()?;
         return Ok(None);
     };
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK)?;
+    let ear = Ear::start(alone)?;
     let _ = process::set_no_new_privileges();
     let _ = process::drop_capabilities();
-    let own = [alive.as_raw_fd(), ear.as_raw_fd(), signals.as_fd().as_raw_fd()];
-    let kept: Vec<i32> = own.into_iter().chain(init.map(|init| init.line.as_raw_fd())).collect();
+    let own = [key.as_raw_fd(), signals.as_fd().as_raw_fd()].into_iter().chain(ear.descriptors());
+    let kept: Vec<i32> = own.chain(init.map(|init| init.line.as_raw_fd())).collect();
     // Whoever reads what the command writes must come to its end.
     detached::close_all_but(&kept);
-    let supervisor = Supervisor { child, signals, ear, pending: Vec::new(), echoes: Vec::new() };
+    let mut supervisor = Supervisor::new(child, signals, ear);
+    supervisor.open(&key)?;
     let ended = supervisor.run();
     // Nothing is left to others, not even to be waited for.
-    process::send(listener, Signal::SIGKILL as i32);
-    let _ = waitpid(listener, None);
+    if let Some(ear) = supervisor.ear {
+        ear.end();
+    }
     detached::close_all_but(&[]);
     if let Some(init) = init.and_then(|init| init.child) {
         let _ = waitpid(init, None);
@@ -74,27 +80,20 @@ pub fn start(alone: process::Alone, init: Option<&Init>) -> Result<Option<u8>, E
     }
 }
 
-/// Has the kernel end this process with its parent, also if that has ended already.
-fn die_with_parent(line: &OwnedFd) {
+/// Waits until the parent is ready; has the kernel end this process with it, also if it has ended
+/// already.
+fn wait_at(gate: &OwnedFd) {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-    let mut waits = [PollFd::new(line.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut waits, PollTimeout::ZERO) != Ok(0) {
+    if read(gate, &mut [0]) != Ok(1) {
         process::die_of(Signal::SIGKILL);
     }
 }
 
-/// Writes down every signal that comes.
-fn listen(line: &OwnedFd, heard: &OwnedFd) {
-    detached::close_all_but(&[line.as_raw_fd(), heard.as_raw_fd()]);
-    die_with_parent(line);
-    detached::take_name(EAR);
-    let _ = process::drop_capabilities();
-    let Ok(signals) = SignalFd::new(&SigSet::all()) else { return };
-    while let Ok(info) = signals.read_signal() {
-        let number = info.map_or(0, |info| info.ssi_signo as u8);
-        if write(heard, &[number]).is_err_and(|errno| errno != Errno::EAGAIN) {
-            return;
-        }
+/// Gives a terminal to a process group, if it has been given to that of this process: a shell outside
+/// knows of no other.
+fn give(terminal: &OwnedFd, group: Pid) {
+    if tcgetpgrp(terminal) == Ok(getpgrp()) {
+        let _ = tcsetpgrp(terminal, group);
     }
 }
 
@@ -102,85 +101,190 @@ fn listen(line: &OwnedFd, heard: &OwnedFd) {
 struct Supervisor {
     child: Pid,
     signals: SignalFd,
-    ear: OwnedFd,
-    /// Signals for this process, which the ear may hear yet, and since when.
-    pending: Vec<(i32, Instant)>,
-    /// What the ear has heard and this process has not.
-    echoes: Vec<(i32, Instant)>,
+    /// Nothing once it was killed.
+    ear: Option<Ear>,
+    /// Signals that the ear has not heard, and since when.
+    waiting: Vec<(i32, Instant)>,
+    /// What the ear has heard of late.
+    heard: Vec<(i32, Instant)>,
+    /// Since when the ear has been asked.
+    asked: Option<Instant>,
+    /// When this process was last continued.
+    continued: Option<Instant>,
 }
 
 impl Supervisor {
+    fn new(child: Pid, signals: SignalFd, ear: Ear) -> Self {
+        let (waiting, heard) = (Vec::new(), Vec::new());
+        let (asked, continued) = (None, None);
+        Supervisor { child, signals, ear: Some(ear), waiting, heard, asked, continued }
+    }
+
+    /// Lets the child go on.
+    ///
+    /// Signals may have come before there was an ear, or a child. The child has all blocked until
+    /// now: if it has one already, it has it once.
+    fn open(&mut self, gate: &OwnedFd) -> Result<(), Errno> {
+        self.hear()?;
+        self.waiting.drain(..).for_each(|(signal, _)| process::send(self.child, signal));
+        // A child that was killed is looked after in any case.
+        let _ = write(gate, &[1]);
+        Ok(())
+    }
+
     /// Comes back with the end of the child.
-    fn run(mut self) -> Result<WaitStatus, Errno> {
+    fn run(&mut self) -> Result<WaitStatus, Errno> {
         loop {
-            self.wait()?;
-            while let Some(info) = self.signals.read_signal()? {
-                let Ok(signal) = i32::try_from(info.ssi_signo) else { continue };
-                if signal == Signal::SIGCHLD as i32 {
-                    if let Some(end) = self.look_at_child()? {
-                        return Ok(end);
-                    }
-                // From the kernel: for the group in front of the terminal, or about this process.
-                } else if info.ssi_code <= 0 {
-                    self.pending.push((signal, Instant::now()));
-                }
+            if let Some(end) = self.look_at_child()? {
+                return Ok(end);
             }
-            self.pass_on();
+            let has_spoken = self.wait()?;
+            // In this order: what the ear has heard and this process has not is yet to come, and it is
+            // not forgotten before this process has looked again, however long it had to wait.
+            self.hear()?;
+            if has_spoken {
+                self.listen();
+            }
+            self.heard.retain(|(_, since)| since.elapsed() < ECHO);
+            self.find_out();
         }
     }
 
-    /// Waits for a signal, for the ear, or until a signal has waited for the ear long enough.
-    fn wait(&self) -> Result<(), Errno> {
-        let rest = self.pending.iter().map(|(_, since)| ECHO.saturating_sub(since.elapsed())).min();
+    /// Waits for a signal, for the ear, or until it is time to look again; says whether the ear has
+    /// spoken.
+    fn wait(&self) -> Result<bool, Errno> {
+        let waiting = self.waiting.iter().filter(|_| self.asked.is_none());
+        let moments = waiting.chain(&self.heard).map(|(_, since)| *since + ECHO);
+        let next = moments.chain(self.continued.map(|since| since + ECHO)).min();
+        let rest = next.map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = rest.map(|rest| PollTimeout::try_from(rest + Duration::from_millis(1)));
         let timeout = timeout.and_then(Result::ok).unwrap_or(PollTimeout::NONE);
-        let mut waits = [
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.ear.as_fd(), PollFlags::POLLIN),
-        ];
-        // An ear that was killed hears nothing more.
-        let count = if self.pending.is_empty() { 1 } else { 2 };
-        match poll(&mut waits[..count], timeout) {
-            Err(Errno::EINTR) | Ok(_) => Ok(()),
+        let signals = PollFd::new(self.signals.as_fd(), PollFlags::POLLIN);
+        let mut waits = vec![signals];
+        waits.extend(self.ear.as_ref().map(|ear| PollFd::new(ear.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut waits, timeout) {
+            Err(Errno::EINTR) | Ok(_) => Ok(waits.get(1).and_then(PollFd::any) == Some(true)),
             Err(errno) => Err(errno),
         }
     }
 
-    /// Sends on what was for this process alone.
-    fn pass_on(&mut self) {
-        let mut heard = [0; 64];
-        while let Ok(count @ 1..) = read(&self.ear, &mut heard) {
-            let now = Instant::now();
-            self.echoes.extend(heard[..count].iter().map(|signal| (i32::from(*signal), now)));
-        }
-        let child = self.child;
-        let echoes = &mut self.echoes;
-        self.pending.retain(|(signal, since)| {
-            if let Some(echo) = echoes.iter().position(|(heard, _)| heard == signal) {
-                echoes.remove(echo);
-                return false;
+    /// Takes the signals that have come.
+    fn hear(&mut self) -> Result<(), Errno> {
+        while let Some(info) = self.signals.read_signal()? {
+            let Ok(signal) = i32::try_from(info.ssi_signo) else { continue };
+            if signal == Signal::SIGCHLD as i32 {
+                continue;
             }
-            let waits = since.elapsed() < ECHO;
-            if !waits {
+            // As the kernel does with those that a process has not taken (signal(7)), the ear among
+            // them.
+            if signal == CONTINUE {
+                self.continued = Some(Instant::now());
+                self.waiting.retain(|(waiting, _)| !STOPS.contains(waiting));
+            } else if STOPS.contains(&signal) {
+                self.waiting.retain(|(waiting, _)| *waiting != CONTINUE);
+            }
+            if !self.heard.iter().any(|(heard, _)| *heard == signal) {
+                self.waiting.push((signal, Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the ear says.
+    ///
+    /// One that it has heard may stand for several here, and the other way round: signals of one
+    /// number that come before the first is taken are one, and either process may be slow.
+    fn listen(&mut self) {
+        let Some(words) = self.ear.as_ref().and_then(Ear::listen_to) else {
+            // An init that was killed too ends when nobody of its namespace is to be waited for.
+            self.ear.take().into_iter().for_each(Ear::end);
+            return;
+        };
+        for word in words {
+            match word {
+                // It was for a group that the child has left.
+                Word::Heard(_) if self.is_apart() => {}
+                Word::Heard(signal) => {
+                    self.waiting.retain(|(waiting, _)| *waiting != signal);
+                    self.heard.push((signal, Instant::now()));
+                }
+                Word::Answer => {
+                    if let Some(asked) = self.asked.take() {
+                        self.pass_on(|_, since| since + ECHO <= asked);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the ear for signals that have waited long enough.
+    fn find_out(&mut self) {
+        let Some(ear) = &self.ear else { return self.pass_on(|_, _| true) };
+        let is_due = self.waiting.iter().any(|(_, since)| since.elapsed() >= ECHO);
+        if is_due && self.asked.is_none() {
+            ear.ask();
+            self.asked = Some(Instant::now());
+        }
+        // It would not answer; and if this process has been continued, it has been alone.
+        if self.asked.is_some() && ear.is_stopped() {
+            ear.wake();
+            self.pass_on(|signal, _| signal == CONTINUE);
+        }
+    }
+
+    /// The terminal, if a group that the child has made of its own is in front of it, as that of a
+    /// shell; and that group.
+    fn terminal_of_child(&self) -> Option<(OwnedFd, Pid)> {
+        let group = getpgid(Some(self.child)).ok().filter(|_| self.is_apart())?;
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let terminal = open("/dev/tty", flags, Mode::empty()).ok()?;
+        (tcgetpgrp(&terminal) == Ok(group)).then_some((terminal, group))
+    }
+
+    /// Whether the child has gone to a process group of its own.
+    fn is_apart(&self) -> bool {
+        getpgid(Some(self.child)).is_ok_and(|group| group != getpgrp())
+    }
+
+    /// Sends some of what waits to the child.
+    fn pass_on(&mut self, which: impl Fn(i32, Instant) -> bool) {
+        let child = self.child;
+        self.waiting.retain(|(signal, since)| {
+            let is_one = which(*signal, *since);
+            if is_one {
                 process::send(child, *signal);
             }
-            waits
+            !is_one
         });
-        // What was sent to the ear alone, from inside.
-        echoes.retain(|(_, since)| since.elapsed() < ECHO);
     }
 
     /// How the child has ended, if it has; if it was stopped, so is this process.
-    fn look_at_child(&self) -> Result<Option<WaitStatus>, Errno> {
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+    fn look_at_child(&mut self) -> Result<Option<WaitStatus>, Errno> {
         loop {
+            // One that was stopped together with this process may be continued a moment later.
+            self.continued = self.continued.filter(|since| since.elapsed() < ECHO);
+            let flags = match self.continued {
+                Some(_) => WaitPidFlag::WNOHANG,
+                None => WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED,
+            };
             match waitpid(self.child, Some(flags)) {
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
                 Ok(end @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) => {
                     return Ok(Some(end));
                 }
-                Ok(WaitStatus::Stopped(_, signal)) => process::stop_by(signal),
+                Ok(WaitStatus::Stopped(_, signal)) => {
+                    // To stop would take back that both go on.
+                    self.hear()?;
+                    if self.continued.is_none() {
+                        let terminal = self.terminal_of_child();
+                        process::stop_by(signal);
+                        if let Some((terminal, group)) = terminal {
+                            give(&terminal, group);
+                        }
+                        self.hear()?;
+                    }
+                }
                 Ok(_) => return Ok(None),
             }
         }

@@ -50,6 +50,17 @@ pub(super) struct Meeting {
     init: Option<u32>,
     /// What keeps it, where others have made it.
     line: Option<OwnedFd>,
+    /// The PID namespace of ranks with another layout.
+    others: Option<Processes>,
+}
+
+/// A PID namespace.
+#[derive(Debug)]
+struct Processes {
+    init: u32,
+    namespace: OwnedFd,
+    /// What keeps the init.
+    line: OwnedFd,
 }
 
 /// A rank that came before.
@@ -85,13 +96,14 @@ impl Meeting {
         let directory = parent(path).unwrap_or(Path::new("/"));
         meeting::own_directory(directory)?;
         let started = meeting::start_time(std::process::id())?;
-        let alone = |file| {
+        let alone = |file, others| {
             let (namespaces, init, line) = (None, None, None);
-            Some(Meeting { file, layout, started, namespaces, init, line })
+            Some(Meeting { file, layout, started, namespaces, init, line, others })
         };
         let same = |file, joined: Joined| {
             let Joined { namespaces, init, line } = joined;
-            Some(Meeting { file, layout, started, namespaces: Some(namespaces), init, line })
+            let (namespaces, others) = (Some(namespaces), None);
+            Some(Meeting { file, layout, started, namespaces, init, line, others })
         };
         match Locked::open(path, Hold::Shared)? {
             Some(file) => {
@@ -117,10 +129,13 @@ impl Meeting {
         }
         for member in members.iter().filter(|member| !member.is_like(layout)) {
             if member.namespaces.join_user(member.pid, member.started)? {
-                return Ok((alone(file), Found::Others));
+                let user = member.namespaces.user;
+                let near = members.iter().filter(|member| member.namespaces.user == user);
+                let processes = near.filter_map(|member| member.init).find_map(Processes::open);
+                return Ok((alone(file, processes), Found::Others));
             }
         }
-        Ok((alone(file), Found::Nobody))
+        Ok((alone(file, None), Found::Nobody))
     }
 
     /// Takes note of the init of a PID namespace, before `/proc` is of other processes than this.
@@ -131,6 +146,30 @@ impl Meeting {
     pub(super) fn remember(&mut self) -> Result<(), Errno> {
         self.namespaces = Some(Namespaces::own()?);
         Ok(())
+    }
+
+    /// Has children of this process be in the PID namespace of ranks with another layout, if there
+    /// are any; gives back what keeps its init.
+    ///
+    /// # Errors
+    ///
+    /// The errno of setns(2).
+    pub(super) fn join_processes(&mut self) -> Result<Option<OwnedFd>, Errno> {
+        let Some(Processes { init, namespace, line }) = self.others.take() else {
+            return Ok(None);
+        };
+        meeting::join_pids(&namespace)?;
+        self.init = Some(init);
+        Ok(Some(line))
+    }
+
+    /// The file of the meeting for an init, which ends while it holds that alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::again`].
+    pub(super) fn file_again(&self) -> Result<Locked, Errno> {
+        self.file.again()
     }
 
     /// Says which process is the init of the ranks' PID namespace.
@@ -178,8 +217,8 @@ fn join_any<'a>(
     layout: Option<u64>,
 ) -> Result<Option<Joined>, Errno> {
     for Member { pid, started, namespaces, init, .. } in members.filter(|it| it.is_like(layout)) {
-        // Opened while /proc is the host's; an init that ends lets nobody in.
-        let pids = match init.map(meeting::open_init) {
+        // Opened while /proc is the host's; an init that has ended lets nobody in.
+        let processes = match init.map(Processes::open) {
             Some(None) => continue,
             opened => opened.flatten(),
         };
@@ -187,13 +226,22 @@ fn join_any<'a>(
             continue;
         }
         let mut line = None;
-        if let Some((namespace, kept)) = pids {
-            meeting::join_pids(&namespace)?;
-            line = Some(kept);
+        if let Some(processes) = processes {
+            meeting::join_pids(&processes.namespace)?;
+            line = Some(processes.line);
         }
         return Ok(Some(Joined { namespaces: *namespaces, init: *init, line }));
     }
     Ok(None)
+}
+
+impl Processes {
+    /// Opens the PID namespace of an init. While a rank holds the file of its meeting, the init does
+    /// not end by itself.
+    fn open(init: u32) -> Option<Self> {
+        let (namespace, line) = meeting::open_init(init)?;
+        Some(Processes { init, namespace, line })
+    }
 }
 
 /// Takes off a list whoever has ended, and what is no member at all.

@@ -24,6 +24,7 @@ use crate::cpus::CpuList;
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::seccomp::{Filter, Flag};
+use crate::sys::meeting::Locked;
 use crate::sys::{MountFlags, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
 
@@ -34,8 +35,10 @@ pub struct Keepers {
     pub watch: Watch,
     /// Starts what serves a packed image.
     pub serve: Serve,
-    /// Makes a PID namespace with an init.
-    pub isolate: fn(process::Alone) -> Result<Init, Errno>,
+    /// Makes a PID namespace with an init, which ends only while it holds the file alone.
+    pub isolate: fn(process::Alone, Option<Locked>) -> Result<Init, Errno>,
+    /// Has `/proc` show a PID namespace that others have made.
+    pub show: fn(process::Alone) -> Result<(), Errno>,
     /// Goes on in a child, where nothing is given back; gives back the exit status of the child
     /// when it has ended, if it has one, and ends by its signal otherwise. What keeps an init stays
     /// open meanwhile.
@@ -218,14 +221,19 @@ impl Process {
     fn isolate(&mut self) -> Result<(), Errno> {
         let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
         let alone = self.alone.ok_or(Errno::EINVAL)?;
-        if let Some(meeting) = &mut self.meeting {
-            meeting.remember()?;
+        let Some(meeting) = &mut self.meeting else {
+            self.init = Some((keepers.isolate)(alone, None)?);
+            return Ok(());
+        };
+        meeting.remember()?;
+        if let Some(line) = meeting.join_processes()? {
+            (keepers.show)(alone)?;
+            self.init = Some(Init { line, child: None });
+            return Ok(());
         }
-        let mut init = (keepers.isolate)(alone)?;
+        let mut init = (keepers.isolate)(alone, Some(meeting.file_again()?))?;
         // Ranks that come later keep it too, and it ends with the last of them.
-        if let Some(meeting) = &mut self.meeting
-            && let Some(child) = init.child.take()
-        {
+        if let Some(child) = init.child.take() {
             meeting.set_init(child.as_raw().unsigned_abs());
         }
         self.init = Some(init);

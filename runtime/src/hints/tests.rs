@@ -124,6 +124,7 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         (meet(), Errno::EPERM, facts(), "ask the administrator to remove it"),
         (meet(), Errno::ENOSPC, facts(), "--no-join"),
         (Action::Isolate, Errno::EPERM, facts(), "leave --pid out there"),
+        (Action::Supervise, Errno::ENOMEM, facts(), "start it again"),
         (join(), Errno::ESRCH, facts(), "its number on the host"),
         (join(), Errno::EINVAL, facts(), "runs in no container"),
         (join(), Errno::EPERM, facts(), "containers of your own"),

@@ -191,6 +191,17 @@ impl Locked {
         }
     }
 
+    /// Opens it once more, for a process that will hold it apart from this one.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2); `ENOENT` where `/proc` is not mounted.
+    pub fn again(&self) -> Result<Self, Errno> {
+        // Reached by its descriptor: by its path it may be out of sight, or removed.
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).map(Locked)
+    }
+
     /// Lets go of it, and waits until nobody else holds it.
     ///
     /// # Errors
@@ -198,6 +209,16 @@ impl Locked {
     /// The errno of flock(2).
     pub fn hold_alone(&self) -> Result<(), Errno> {
         lock(&self.0, libc::LOCK_EX)
+    }
+
+    /// Lets go of it.
+    pub fn let_go(&self) {
+        let _ = lock(&self.0, libc::LOCK_UN);
+    }
+
+    /// The descriptor it is known by.
+    pub fn descriptor(&self) -> i32 {
+        self.0.as_raw_fd()
     }
 
     /// Its beginning; zeros where it is shorter.
