@@ -25,7 +25,7 @@ TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-li
     binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev \
     slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb \
     squashfs-tools attr
-KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio
+KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils squashfs-tools musl-tools
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 
 packages:
@@ -46,7 +46,7 @@ programs: build packages
 	@cargo build --quiet --profile $(PROFILE) --example probe
 	@install -d -m 755 $(TARGET)/programs
 	@install -m 755 $(BUILT)/hrun $(BUILT)/examples/probe /bin/busybox $(TARGET)/programs
-	@for name in secure calls escapes; do \
+	@for name in secure calls escapes old; do \
 	    gcc -O1 -Wall -Wextra -static -o $(TARGET)/programs/$$name tests/fakes/$$name.c || exit; done
 	@tests/profile.sh $(TARGET)/programs/docker-seccomp.json
 
@@ -77,7 +77,7 @@ fuzz:
 # In virtual machines with kernels of Debian's.
 test-kernels: programs
 	@tests/packages.sh $(KERNEL_PACKAGES)
-	@tests/images.sh $(TARGET) systemd
+	@tests/images.sh $(TARGET) systemd musl
 	tests/session.sh $(TARGET) cargo test --test hrun -- --ignored kernels
 
 # With what waits for clocks, takes minutes or wants large images.

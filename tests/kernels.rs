@@ -1,16 +1,41 @@
 //! hrun on kernels and control groups that this machine does not have, in virtual machines
 //! (`tests/vm.sh`): `make test-kernels`.
 
+mod rows;
+mod table;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::support::live::outcome_within;
 use super::support::{Scratch, lacks, program, real};
 
-/// Debian's kernel of this release, for virtual machines.
-const KERNEL: &str = "linux-image-cloud-amd64";
+/// One machine at a time: they are slow, and some of what they do is measured.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+/// Boots the kernel of a release, with variables of `tests/vm.sh` and perhaps the systemd of an
+/// image, and runs a payload's `test.sh` as root; what it prints.
+#[track_caller]
+fn boot(
+    suite: &str,
+    variables: &[(&str, &str)],
+    payload: &Scratch,
+    systemd: Option<&Path>,
+) -> String {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = std::env::var_os("HRUN_TEST_TARGET").expect("run `make test-kernels`");
+    let mut machine = Command::new(root.join("tests/vm.sh"));
+    machine.arg(target).arg(suite).arg(payload.path()).args(systemd);
+    // A kernel may have to be fetched first.
+    let seen = outcome_within(machine.envs(variables.iter().copied()), Duration::from_secs(600));
+    assert_eq!(seen.status, Some(0), "{seen:?}");
+    seen.stdout
+}
 
 /// What a script has printed, by the titles it has given (`== TITLE`).
 struct Report(BTreeMap<String, String>);
@@ -22,10 +47,9 @@ impl Report {
     }
 }
 
-/// Boots a kernel and runs a script in it, as root, beside `hrun` and an image of the probe; with
-/// the systemd of an image, or with nothing but busybox.
+/// Runs a script on bookworm's kernel, beside `hrun` and an image of the probe.
 #[track_caller]
-fn boot(kernel: &str, systemd: Option<&Path>, script: &str) -> Report {
+fn report(systemd: Option<&Path>, script: &str) -> Report {
     let payload = Scratch::new();
     let copy = |name: &str, to: &str| fs::copy(program(name), payload.join(to)).unwrap();
     payload.directory("image/bin");
@@ -33,13 +57,8 @@ fn boot(kernel: &str, systemd: Option<&Path>, script: &str) -> Report {
     copy("probe", "image/bin/probe");
     copy("busybox", "image/bin/busybox");
     payload.file("test.sh", script);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("HRUN_TEST_TARGET").expect("run `make test-kernels`");
-    let mut machine = Command::new(root.join("tests/vm.sh"));
-    machine.arg(target).arg(kernel).arg(payload.path()).args(systemd);
-    let seen = outcome_within(&mut machine, std::time::Duration::from_secs(180));
-    assert_eq!(seen.status, Some(0), "{seen:?}");
-    let sections = seen.stdout.split("== ").skip(1).filter_map(|part| part.split_once('\n'));
+    let text = boot("bookworm", &[], &payload, systemd);
+    let sections = text.split("== ").skip(1).filter_map(|part| part.split_once('\n'));
     let sections = sections.map(|(title, text)| (title.to_owned(), text.to_owned()));
     Report(sections.collect())
 }
@@ -105,7 +124,7 @@ in_group user/small "./hrun --limits=require --cpus 1 ./image /bin/probe cwd"; e
 echo "== end"; ps | grep '[h]run-limits'
 echo "== off"
 "#;
-    let seen = boot(KERNEL, None, &format!("{SHELL}{script}"));
+    let seen = report(None, &format!("{SHELL}{script}"));
     let doctor = seen.of("doctor");
     assert!(doctor.ends_with("cpu, cpuset, memory, pids by control groups\n"), "{doctor}");
     assert_half_a_cpu(seen.of("cpus"));
@@ -162,7 +181,7 @@ done
 find /sys/fs/cgroup -name 'hrun-*'
 echo "== off"
 "#;
-    let seen = boot(KERNEL, Some(&real("systemd")), script);
+    let seen = report(Some(&real("systemd")), script);
     let verbose = seen.of("verbose");
     let says = "hrun: note: limits: 0.5 CPUs, 64M of memory, 9 processes by your systemd\n";
     assert_eq!(verbose.matches(says).count(), 1, "{verbose}");

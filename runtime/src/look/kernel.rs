@@ -7,13 +7,14 @@ use nix::sys::utsname::uname;
 
 use super::filesystem::Filesystem;
 use super::host::Host;
+use crate::sys::mount;
 
 /// A kernel feature that hrun uses where it is there, and has another way without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
     /// Overlay mounts in a user namespace: Linux 5.11, Red Hat's 4.18.0-348 (RHEL 8.5).
     Overlay,
-    /// mount_setattr(2): Linux 5.12.
+    /// mount_setattr(2): Linux 5.12, unless a filter of system calls denies it.
     MountSetattr,
     /// pivot_root(2) from the present root; impossible where `/` is the initial ramfs.
     PivotRoot,
@@ -49,6 +50,8 @@ pub struct Kernel {
     root_in_memory: OnceCell<bool>,
     /// Whether the overlay module is there, asked for only where it matters.
     overlay_is_loaded: OnceCell<bool>,
+    /// Whether mount_setattr(2) is there, asked for only where it matters.
+    has_mount_setattr: OnceCell<bool>,
 }
 
 impl Kernel {
@@ -60,17 +63,20 @@ impl Kernel {
             assume_missing: assume_missing.to_vec(),
             root_in_memory: OnceCell::new(),
             overlay_is_loaded: OnceCell::new(),
+            has_mount_setattr: OnceCell::new(),
         }
     }
 
     /// Makes a kernel of a release whose root is on a disk, for tests.
     pub fn fake(release: &str) -> Self {
-        Kernel {
+        let kernel = Kernel {
             release: release.to_owned(),
             assume_missing: Vec::new(),
             root_in_memory: OnceCell::from(false),
             overlay_is_loaded: OnceCell::new(),
-        }
+            has_mount_setattr: OnceCell::new(),
+        };
+        Kernel { has_mount_setattr: OnceCell::from(kernel.is_at_least(5, 12)), ..kernel }
     }
 
     /// Whether a feature may be used on this host.
@@ -83,7 +89,7 @@ impl Kernel {
                 let loaded = || *self.overlay_is_loaded.get_or_init(|| has_overlay_module(host));
                 self.may_have_overlay() && loaded()
             }
-            Feature::MountSetattr => self.is_at_least(5, 12),
+            Feature::MountSetattr => *self.has_mount_setattr.get_or_init(mount::has_set_attributes),
             Feature::PivotRoot => !self.root_in_memory.get_or_init(root_is_in_memory),
         }
     }

@@ -100,6 +100,17 @@ pub fn set_read_only(target: &Path, recursive: bool) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// Whether there is mount_setattr(2): a kernel without it says so, and so does a filter of system calls
+/// that does not know it.
+pub fn has_set_attributes() -> bool {
+    let nothing: *const libc::mount_attr = std::ptr::null();
+    // SAFETY: a structure of no size is refused before it is looked at, and nothing else is done.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, c"".as_ptr(), 0, nothing, 0_usize)
+    };
+    Errno::result(result) == Err(Errno::EINVAL)
+}
+
 /// Takes away the mount at `target`, even if it is in use.
 ///
 /// # Errors
