@@ -1,6 +1,7 @@
 //! What to do about a failed step: one pure, tested table.
 
 mod limits;
+mod packed;
 
 use nix::errno::Errno;
 
@@ -21,6 +22,8 @@ enum Operation {
     Affinity,
     Unshare,
     Serve,
+    Unpack,
+    Outlive,
     Mount,
     Overlay,
     OverlayWithLayer,
@@ -57,27 +60,6 @@ const HINTS: &[Hint] = &[
         text: |_| {
             "the kernel gives no /proc of their own to processes where something is mounted over parts \
              of the host's /proc,\nas in a container of Docker; leave --pid out there"
-                .to_owned()
-        },
-    },
-    Hint {
-        operations: &[Operation::Serve],
-        errnos: &[Errno::EACCES, Errno::EPERM, Errno::ENOENT, Errno::ENODEV, Errno::ENXIO],
-        when: ALWAYS,
-        text: |_| {
-            "it takes /dev/fuse, open to everybody, and Linux 4.18; ask the administrator of this \
-             node: modprobe fuse && chmod 666 /dev/fuse\n\
-             or unpack the image: unsquashfs -d DIR IMAGE && hrun DIR"
-                .to_owned()
-        },
-    },
-    Hint {
-        operations: &[Operation::Serve],
-        errnos: &[Errno::ECHILD, Errno::EAGAIN, Errno::ENOMEM],
-        when: ALWAYS,
-        text: |_| {
-            "a process of its own serves the image, and it could not be started; see ulimit -u, \
-             and the memory limit of the job"
                 .to_owned()
         },
     },
@@ -429,7 +411,7 @@ pub fn for_mount(errno: Errno, facts: &Facts) -> Option<String> {
 }
 
 fn hint(operation: Operation, errno: Errno, facts: &Facts) -> Option<String> {
-    let mut applying = HINTS.iter().chain(limits::HINTS).filter(|hint| {
+    let mut applying = HINTS.iter().chain(limits::HINTS).chain(packed::HINTS).filter(|hint| {
         hint.operations.contains(&operation) && hint.errnos.contains(&errno) && (hint.when)(facts)
     });
     applying.next().map(|hint| (hint.text)(facts))
@@ -453,6 +435,8 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Affinity { .. } => Operation::Affinity,
         Action::Isolate => Operation::Isolate,
         Action::Serve { .. } => Operation::Serve,
+        Action::Unpack { .. } => Operation::Unpack,
+        Action::Outlive { .. } => Operation::Outlive,
         Action::Link { .. }
         | Action::Supervise
         | Action::Scope { .. }
