@@ -6,6 +6,7 @@
 
 mod support;
 
+mod apptainer;
 mod bind_links;
 mod bind_places;
 mod bind_sources;
