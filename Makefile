@@ -83,7 +83,9 @@ test-kernels: programs
 # With what waits for clocks, takes minutes or wants large images.
 test-full: test fuzz
 	@tests/packages.sh $(KERNEL_PACKAGES)
+	@tests/packages.sh mmdebstrap patchelf
 	@tests/images.sh $(TARGET) torch rpm systemd mpi-bullseye mpi-trixie
+	@benches/apptainer.sh $(TARGET)
 	tests/session.sh $(TARGET) cargo test --workspace -- --ignored
 
 # Writes link/order.txt anew; worth it when much has changed of what a start runs.

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod apptainer;
 mod bind_links;
 mod bind_places;
 mod bind_sources;
@@ -50,7 +51,9 @@ mod mpi;
 mod mpi_host;
 mod mpi_matrix;
 mod packed;
+mod packed_exits;
 mod packed_life;
+mod packed_same;
 mod pids;
 mod pids_ranks;
 mod pids_signals;
@@ -66,6 +69,7 @@ mod seccomp;
 mod signals;
 mod slurm;
 mod smoke;
+mod unpack;
 mod visible;
 mod visible_system;
 mod ways;

@@ -27,7 +27,7 @@ const SIGNALS: [Signal; 6] = [
 ];
 
 /// The servers of an image; they have the command line of the hrun that started them.
-fn servers(image: &Path) -> Vec<Pid> {
+pub fn servers(image: &Path) -> Vec<Pid> {
     let image = image.to_str().unwrap();
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
@@ -55,7 +55,7 @@ pub fn none_is_left(image: &Path) {
 
 /// Waits until a process has ended; whoever has to may not have looked after it yet.
 #[track_caller]
-fn has_ended(pid: Pid) {
+pub fn has_ended(pid: Pid) {
     let is_there = || {
         let status = fs::read_to_string(format!("/proc/{pid}/status"));
         status.is_ok_and(|status| !status.contains("State:\tZ"))
@@ -190,13 +190,13 @@ fn a_background_child_keeps_the_image() {
 
 /// The ranks of a step of a test's own, in order of their start; each prints a line when it runs,
 /// and reads from the image when it is told to.
-fn ranks(image: &Path, test: &str, count: usize) -> Vec<Live> {
+pub fn ranks(image: &Path, test: &str, count: usize) -> Vec<Live> {
     let step = format!("{}-{test}", std::process::id());
     let start = |_| {
         let script = "echo ready; read x; sha256sum /usr/bin/perl > /dev/null && echo read; read x";
         let mut command = command([image.to_str().unwrap(), "sh", "-c", script]);
         command.env("SLURM_JOB_ID", &step).env("SLURM_STEP_ID", "0");
-        Live::start(command.stderr(Stdio::inherit()))
+        Live::start(command.stderr(Stdio::inherit()).process_group(0))
     };
     let ranks: Vec<Live> = (0..count).map(start).collect();
     for rank in &ranks {

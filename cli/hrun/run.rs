@@ -62,10 +62,11 @@ pub fn run(invocation: Invocation) -> Result<u8> {
             decide::enter(&request, &host, &kernel, pid, &origin, containers::inhabitant(pid))?
         }
         (None, None) => {
-            image = look_at_image(&request, &host).map_err(|error| match detached {
+            let seen = look_at_image(&request, &host).map_err(|error| match detached {
                 Some(hint) => error.hint(hint),
                 None => error,
             })?;
+            image = decide::unpacked::choose(&request, &host, seen)?;
             decide::plan(&request, &host, &kernel, &image)?
         }
     };
@@ -135,6 +136,8 @@ const KEEPERS: Keepers = Keepers {
     show: shim::init::show,
     supervise: shim::supervise::start,
     serve: shim::serve::start,
+    unpack: shim::unpack::unpack,
+    outlive: shim::unpack::outlive,
 };
 
 /// Becomes the command; comes back with the reason it could not, or with the exit status of a

@@ -1,6 +1,7 @@
 //! What to do about a failed step: one pure, tested table.
 
 mod limits;
+mod packed;
 
 use nix::errno::Errno;
 
@@ -22,6 +23,8 @@ enum Operation {
     Affinity,
     Unshare,
     Serve,
+    Unpack,
+    Outlive,
     Mount,
     Overlay,
     OverlayWithLayer,
@@ -67,27 +70,6 @@ const HINTS: &[Hint] = &[
         when: ALWAYS,
         text: |_| {
             "the container that was to be joined has just ended, or there is no memory: start it again"
-                .to_owned()
-        },
-    },
-    Hint {
-        operations: &[Operation::Serve],
-        errnos: &[Errno::EACCES, Errno::EPERM, Errno::ENOENT, Errno::ENODEV, Errno::ENXIO],
-        when: ALWAYS,
-        text: |_| {
-            "it takes /dev/fuse, open to everybody, and Linux 4.18; ask the administrator of this \
-             node: modprobe fuse && chmod 666 /dev/fuse\n\
-             or unpack the image: unsquashfs -d DIR IMAGE && hrun DIR"
-                .to_owned()
-        },
-    },
-    Hint {
-        operations: &[Operation::Serve],
-        errnos: &[Errno::ECHILD, Errno::EAGAIN, Errno::ENOMEM],
-        when: ALWAYS,
-        text: |_| {
-            "a process of its own serves the image, and it could not be started; see ulimit -u, \
-             and the memory limit of the job"
                 .to_owned()
         },
     },
@@ -439,7 +421,7 @@ pub fn for_mount(errno: Errno, facts: &Facts) -> Option<String> {
 }
 
 fn hint(operation: Operation, errno: Errno, facts: &Facts) -> Option<String> {
-    let mut applying = HINTS.iter().chain(limits::HINTS).filter(|hint| {
+    let mut applying = HINTS.iter().chain(limits::HINTS).chain(packed::HINTS).filter(|hint| {
         hint.operations.contains(&operation) && hint.errnos.contains(&errno) && (hint.when)(facts)
     });
     applying.next().map(|hint| (hint.text)(facts))
@@ -464,6 +446,8 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Isolate => Operation::Isolate,
         Action::Supervise => Operation::Supervise,
         Action::Serve { .. } => Operation::Serve,
+        Action::Unpack { .. } => Operation::Unpack,
+        Action::Outlive { .. } => Operation::Outlive,
         Action::Link { .. }
         | Action::Scope { .. }
         | Action::Unmount { .. }

@@ -1,7 +1,7 @@
 //! What outlives or surrounds the command; the only code of hrun that forks.
 //!
 //! Parts of a plan are tried in a child, for `hrun --doctor`; somebody stays to remove the control groups
-//! of limits, to serve a packed image, or to watch over a command in a PID namespace. Most runs never
+//! of limits, to serve a packed image or remove its copy, or to watch over a command in a PID namespace. Most runs never
 //! come here: the process that was started becomes the command.
 
 mod ear;
@@ -10,4 +10,5 @@ pub mod init;
 pub mod serve;
 pub mod supervise;
 pub mod trial;
+pub mod unpack;
 pub mod watch;

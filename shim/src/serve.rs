@@ -67,7 +67,7 @@ fn get_ready(image: &Path, offset: u64) -> Result<Server, Errno> {
     Ok(Server::new(image, uid, gid))
 }
 
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     let own = sched_getaffinity(Pid::from_raw(0));
     let count = own.map_or(THREADS.0, |set| {
         (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).count()

@@ -9,6 +9,7 @@ mod meeting;
 mod mountinfo;
 mod overlay;
 mod serve;
+mod unpack;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -20,12 +21,13 @@ use nix::unistd::Pid;
 use self::limits::Watch;
 use self::meeting::{Found, Meeting};
 pub use self::serve::{DEVICE, Serve};
+pub use self::unpack::{Outlive, Unpack};
 use crate::cpus::CpuList;
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::seccomp::{Filter, Flag};
 use crate::sys::meeting::Locked;
-use crate::sys::{MountFlags, file, group, meeting as namespaces, mount, process};
+use crate::sys::{MountFlags, copy, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
 
 /// Those who stay behind where a plan asks for it; `shim` has them.
@@ -35,6 +37,10 @@ pub struct Keepers {
     pub watch: Watch,
     /// Starts what serves a packed image.
     pub serve: Serve,
+    /// Unpacks an image.
+    pub unpack: Unpack,
+    /// Removes what was unpacked.
+    pub outlive: Outlive,
     /// Makes a PID namespace with an init, which ends only while it holds the file alone.
     pub isolate: fn(process::Alone, Option<Locked>) -> Result<Init, Errno>,
     /// Has `/proc` show a PID namespace that others have made.
@@ -87,6 +93,9 @@ pub fn apply(plan: &Plan, keepers: Keepers) -> Ended<'_> {
         match process.take(&step.action) {
             Ok(()) => {}
             Err(errno) => {
+                if let Some((held, tree)) = process.copy {
+                    copy::let_go(held, &tree);
+                }
                 return Ended::Failed(Failed { step, errno, program: process.program });
             }
         }
@@ -132,6 +141,8 @@ struct Process {
     program: Option<PathBuf>,
     /// The meeting this rank is at.
     meeting: Option<Meeting>,
+    /// The copy of the image that this process holds.
+    copy: Option<(Locked, PathBuf)>,
     /// What other ranks have done already.
     done: Done,
 }
@@ -183,6 +194,18 @@ impl Process {
             Action::Serve { image, offset, target } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
                 serve::mount(keepers.serve, image.as_path(), *offset, target.as_path())
+            }
+            Action::Unpack { image, offset, tree, mark, says } => {
+                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+                let (image, tree) = ((image.as_path(), *offset), tree.as_path());
+                let held = unpack::hold(keepers.unpack, image, tree, mark, *says)?;
+                self.copy = Some((held, tree.to_path_buf()));
+                Ok(())
+            }
+            Action::Outlive { tree, stage } => {
+                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+                let (held, _) = self.copy.take().ok_or(Errno::EINVAL)?;
+                unpack::leave(keepers.outlive, tree.as_path(), stage.as_path(), held)
             }
             Action::Overlay { target, below, layer, no_exec } => {
                 let below = below.as_ref().map(|below| self.outside(below));

@@ -120,7 +120,7 @@ pub fn decide(
         environment.apply(edit, origin)?;
     }
     environment.set("HRUN_RUNNING", "1", &Origin::Default);
-    let name = (image.root.clone().into_os_string(), Origin::Default);
+    let name = (image.file().as_os_str().to_owned(), Origin::Default);
     environment.variables.insert(OsString::from(containers::IMAGE), name);
     Ok(environment.finish())
 }

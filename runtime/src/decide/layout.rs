@@ -14,6 +14,7 @@ use super::place::{Make, Placed};
 use super::points::{self, Point, Points, Way};
 use super::served;
 use super::tree::Made;
+use super::unpacked;
 use crate::edits::{Content, Mount};
 use crate::error::{Error, Result};
 use crate::look::files::{Files, Kind};
@@ -117,6 +118,7 @@ impl Emitter<'_> {
     fn stage(&mut self, placed: &mut [Placed]) -> Result<()> {
         let target = text(&self.stage);
         self.push(Action::Tmpfs { target, mode: 0o755, size: None }, &Origin::Default);
+        self.steps.extend(unpacked::outlive(self.basis.image, &self.stage));
         for placed in placed {
             let Mount { content, target, origin, .. } = &mut placed.mount;
             // Without write bits: nothing is more writable than the image around it.
@@ -276,6 +278,10 @@ impl Emitter<'_> {
         }
         if placed.is_made {
             return;
+        }
+        if placed.target == Path::new("/proc") {
+            let keep = unpacked::keep(self.basis.image, &self.stage, &placed.target);
+            self.steps.extend(keep);
         }
         let target = text(&placed.target);
         match &placed.mount.content {

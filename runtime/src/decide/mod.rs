@@ -13,6 +13,7 @@ mod program;
 mod rights;
 pub mod served;
 mod tree;
+pub mod unpacked;
 mod wire;
 
 use std::ffi::{OsStr, OsString};
@@ -70,6 +71,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     if let Some((file, origin)) = ranks::file(request, host) {
         steps = ranks::meet(steps, file, &origin);
     }
+    steps.splice(0..0, unpacked::unpack(request, host, image, &steps));
     steps.splice(0..0, limits.steps);
     if let Some(origin) = &request.pid
         && request.join.as_ref().is_none_or(|asked| !matches!(asked.value, Join::Process(_)))

@@ -27,11 +27,13 @@ pub fn check(request: &Request, host: &Host, image: &Image) -> Result<()> {
             .asked_by(&asked.origin)
             .hint("--write-fake forgets what is written, --overlay DIR keeps it"));
     }
-    match lack(host) {
+    match lack(host).filter(|_| image.copy.is_none()) {
         None => Ok(()),
         Some((reason, remedy)) => {
-            let hint =
-                format!("{remedy}\nor unpack the image: unsquashfs -d DIR IMAGE && hrun DIR");
+            let hint = format!(
+                "{remedy}\n\
+                 without: --unpack runs a copy that is unpacked in a directory of this node"
+            );
             let attempt = format!("serve the image {}", image.root.display());
             Err(Error::new(attempt, reason).hint(hint))
         }
@@ -56,9 +58,9 @@ pub fn lack(host: &Host) -> Option<(String, &'static str)> {
 
 /// Where the root directory of an image is on the host, given the stage.
 pub fn root(image: &Image, stage: &Path) -> PathBuf {
-    match image.files.packed() {
-        Some(_) => stage.join("image"),
-        None => image.root.clone(),
+    match (image.files.packed(), &image.copy) {
+        (Some(_), None) => stage.join("image"),
+        _ => image.root.clone(),
     }
 }
 
@@ -76,7 +78,8 @@ pub fn move_points(points: &mut [Point], from: &Path, to: &Path) {
 
 /// The steps that mount a packed image on a directory; none for any other.
 pub fn serve(image: &Image, target: &Path) -> Vec<Step> {
-    let Some(packed) = image.files.packed() else { return Vec::new() };
+    let packed = image.files.packed().filter(|_| image.copy.is_none());
+    let Some(packed) = packed else { return Vec::new() };
     let directory = Action::Directory { path: target.into(), mode: 0o755 };
     let (image, offset) = (packed.path().into(), packed.offset());
     let serve = Action::Serve { image, offset, target: target.into() };

@@ -49,10 +49,6 @@ fn join() -> Action {
     Action::Join { pid: 7, processes: false }
 }
 
-fn serve() -> Action {
-    Action::Serve { image: "/scratch/img.sqfs".into(), offset: 0, target: "/srv/image".into() }
-}
-
 fn tmpfs() -> Action {
     Action::Tmpfs { target: "/mnt".into(), mode: 0o755, size: None }
 }
@@ -119,8 +115,6 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         program.interpreter = Some(Interpreter { path, exists: true, has_execute_bit: false });
     });
     vec![
-        (serve(), Errno::EACCES, facts(), "chmod 666 /dev/fuse"),
-        (serve(), Errno::ECHILD, facts(), "ulimit -u"),
         (meet(), Errno::EPERM, facts(), "ask the administrator to remove it"),
         (meet(), Errno::ENOSPC, facts(), "--no-join"),
         (Action::Isolate, Errno::EPERM, facts(), "leave --pid out there"),
@@ -184,7 +178,6 @@ fn every_row_can_speak_and_names_a_remedy() {
 #[test]
 fn every_errno_of_every_row_can_be_reached() {
     let actions = [
-        serve(),
         meet(),
         join(),
         Action::Isolate,

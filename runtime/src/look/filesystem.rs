@@ -35,6 +35,19 @@ const CARRIES_OVERLAY: [(&str, i64); 9] = [
     ("overlay", 0x794c_7630),
 ];
 
+/// File systems of several nodes, and those whose files are elsewhere, are not among these.
+const LOCAL: [i64; 8] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    TMPFS,
+    RAMFS,
+    0x794c_7630,
+    // zfs and f2fs.
+    0x2fc1_2fc1,
+    0xf2f5_2010,
+];
+
 impl Filesystem {
     /// What a packed image is served as: like the kernel's own squashfs, as far as overlay goes.
     pub const SERVED: Filesystem = Filesystem { kind: SQUASHFS, no_exec: false };
@@ -50,6 +63,11 @@ impl Filesystem {
     /// Whether the kernel's overlay is known to work over it.
     pub fn carries_overlay(self) -> bool {
         CARRIES_OVERLAY.iter().any(|(_, number)| *number == self.kind)
+    }
+
+    /// Whether it is known to be this node's own.
+    pub fn is_local(self) -> bool {
+        LOCAL.contains(&self.kind)
     }
 
     /// Whether it keeps its files in memory.

@@ -15,20 +15,36 @@ use super::packed::PackedTree;
 use super::sif;
 use crate::elf::Source;
 use crate::error::{Error, Result};
+use crate::origin::Origin;
 use crate::paths::below;
 use crate::sys::file::File;
 use crate::text::quoted;
 
 /// An image that can be run.
 pub struct Image {
-    /// The root directory on the host, without symbolic links; of a packed image its file.
+    /// The root directory on the host, without symbolic links; of a packed image its file, or the
+    /// copy's root directory.
     pub root: PathBuf,
     /// The image's files, from its root.
     pub files: Contents,
     /// What the image says about itself.
     pub config: Config,
+    /// The copy of a packed image that is run in its place.
+    pub copy: Option<Copy>,
     /// The file system of the root directory, asked for only where it matters.
     filesystem: OnceCell<Filesystem>,
+}
+
+/// An unpacked copy of a packed image, as it will be.
+pub struct Copy {
+    /// Its root directory.
+    pub tree: PathBuf,
+    /// The file system it is on.
+    pub filesystem: Filesystem,
+    /// What says that it is whole.
+    pub mark: String,
+    /// Who asked for it.
+    pub origin: Origin,
 }
 
 impl Image {
@@ -76,14 +92,14 @@ impl Image {
             Some(config) => config,
             None => metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?,
         };
-        Ok(Image { root, files, config, filesystem: OnceCell::new() })
+        Ok(Image { root, files, config, copy: None, filesystem: OnceCell::new() })
     }
 
     /// What a process in a container sees of files, as an image that says nothing of itself.
     pub fn seen(tree: DirectoryTree) -> Self {
         let root = tree.root().to_path_buf();
         let (files, config) = (Contents::Directory(tree), Config::default());
-        Image { root, files, config, filesystem: OnceCell::new() }
+        Image { root, files, config, copy: None, filesystem: OnceCell::new() }
     }
 
     /// Looks into a file; its first bytes tell what it is.
@@ -107,12 +123,31 @@ impl Image {
         let root = tree.path().to_path_buf();
         let files = Contents::Packed(tree);
         let config = metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?;
-        Ok(Image { root, files, config, filesystem: OnceCell::from(Filesystem::SERVED) })
+        Ok(Image {
+            root,
+            files,
+            config,
+            copy: None,
+            filesystem: OnceCell::from(Filesystem::SERVED),
+        })
+    }
+
+    /// What the image is known by: its root directory, or the file that it is packed in.
+    pub fn file(&self) -> &Path {
+        self.files.packed().map_or(&self.root, PackedTree::path)
     }
 
     /// The file system the image is on.
     pub fn filesystem(&self) -> Filesystem {
         *self.filesystem.get_or_init(|| Filesystem::look(&self.root))
+    }
+
+    /// The same image, run from a copy.
+    pub fn copied(mut self, copy: Copy) -> Self {
+        self.filesystem = OnceCell::from(copy.filesystem);
+        self.root.clone_from(&copy.tree);
+        self.copy = Some(copy);
+        self
     }
 
     /// The same image on another file system, for tests.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use rustc_hash::FxHasher;
 use squashfs::{Budget, Flaw, Inode, Part, Squashfs};
 
 use super::files::{Files, Kind, OpenFiles, Opened};
@@ -18,6 +20,9 @@ const SIZE_LIMIT: u64 = 64 << 20;
 
 /// What is kept of an image while a plan is made of it.
 const BUDGET: Budget = Budget { metadata: 2 << 20, data: 8 << 20 };
+
+/// What is read of an image's two ends, in bytes, to tell it from others.
+const PIECE: usize = 64 << 10;
 
 /// Answers questions about a squashfs image.
 pub struct PackedTree {
@@ -59,6 +64,35 @@ impl PackedTree {
     /// The byte of the file that the image starts at.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// What tells the image from any other of this machine, and from itself before it was changed:
+    /// its file, and a number for what stands in front and at the end, the superblock and most of
+    /// the tables.
+    ///
+    /// # Errors
+    ///
+    /// The errno of open(2) or read(2).
+    pub fn identity(&self) -> Result<String, Errno> {
+        let file = file::File::open_regular(&self.path)?;
+        let status = file.status()?;
+        let end = self.offset.saturating_add(self.image.superblock().size);
+        let mut hasher = FxHasher::default();
+        let mut piece = vec![0; PIECE];
+        for at in [self.offset, end.saturating_sub(PIECE as u64).max(self.offset)] {
+            let count = Source::read_at(&file, at, &mut piece)?;
+            hasher.write(&piece[..count]);
+        }
+        Ok(format!(
+            "{:x}:{:x} {} {}.{:09} {} {:016x}",
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime,
+            status.st_mtime_nsec,
+            self.offset,
+            hasher.finish()
+        ))
     }
 
     /// The names in a directory that fit.

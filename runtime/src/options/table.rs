@@ -128,6 +128,20 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::Unpack,
+        long: "unpack",
+        takes: Takes::OptionalValue("DIR"),
+        section: Section::Files,
+        help: "Runs a packed image from a copy that is unpacked in DIR, on this node",
+        manual: "For nodes without /dev/fuse, and for jobs that read so much of an image that they are \
+                 better off with files. Without DIR the copy is made in SLURM_TMPDIR, TMPDIR, /tmp or \
+                 /var/tmp, the first of them on a local disk, else in memory. All that you run on the \
+                 node from the same image shares it; it is removed when the last process in it has \
+                 ended, or by the next start if the machine or everything was stopped. Image \
+                 directories are run as they are.",
+        ..FLAG
+    },
+    Row {
         name: Name::Nv,
         long: "nv",
         aliases: &["nvidia"],

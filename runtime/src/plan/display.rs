@@ -57,9 +57,12 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             row("bind", format!("{source} -> {target}{only}"))
         }
         Action::Serve { image, offset, target } => {
-            let offset = if *offset == 0 { String::new() } else { format!(" from byte {offset}") };
-            row("serve", format!("{image}{offset} -> {target}"))
+            row("serve", format!("{image}{} -> {target}", from(*offset)))
         }
+        Action::Unpack { image, offset, tree, .. } => {
+            row("unpack", format!("{image}{} -> {tree}", from(*offset)))
+        }
+        Action::Outlive { tree, .. } => row("outlive", tree.to_string()),
         Action::Overlay { target, below, layer, .. } => {
             let below = below.as_ref().map(|below| format!(" on top of {below}"));
             let layer = layer.as_ref().map(|layer| format!(", changes in {}", layer.upper));
@@ -115,6 +118,11 @@ fn limits(
         row("limit", format!("group in {}{whose}: {}", place.parent, settings.join(", ")))
     });
     lines.collect()
+}
+
+/// Where an image starts in its file, unless that is its beginning.
+fn from(offset: u64) -> String {
+    if offset == 0 { String::new() } else { format!(" from byte {offset}") }
 }
 
 fn map(map: &Map) -> String {

@@ -168,6 +168,29 @@ pub enum Action {
         /// The directory it is mounted on.
         target: Text,
     },
+    /// Unpacks a packed image, unless there is a copy of it that is whole, and holds the copy.
+    Unpack {
+        /// The image's file.
+        image: Text,
+        /// The byte of the file that the image starts at.
+        #[serde(skip_serializing_if = "is_zero", default)]
+        offset: u64,
+        /// The copy's root directory; the directory around it is the caller's alone, and made if it
+        /// is missing.
+        tree: Text,
+        /// What tells the image from any other, and says that a copy is whole.
+        mark: String,
+        /// Whether this process says that it is unpacking, or waits for another that is.
+        says: bool,
+    },
+    /// Leaves the copy to a process that removes it when the stage is mounted nowhere any more,
+    /// unless others hold it.
+    Outlive {
+        /// The copy's root directory.
+        tree: Text,
+        /// The stage.
+        stage: Text,
+    },
     /// Covers a directory by an overlay of itself on top of another directory.
     Overlay {
         /// The directory.
@@ -364,6 +387,8 @@ impl Action {
             Action::Bind { source, target, .. } if source == target => format!("bind {source}"),
             Action::Bind { source, target, .. } => format!("bind {source} at {target}"),
             Action::Serve { image, .. } => format!("serve the image {image}"),
+            Action::Unpack { image, tree, .. } => format!("unpack the image {image} in {tree}"),
+            Action::Outlive { tree, .. } => format!("see to the removal of {tree}"),
             Action::Overlay { target, .. } => format!("mount an overlay on {target}"),
             Action::ReadOnly { target, .. } => format!("make {target} read-only"),
             Action::Enter { root, .. } => format!("enter {root}"),

@@ -187,6 +187,8 @@ pub struct Request {
     pub private_tmp: Option<Asked<Option<String>>>,
     /// Where the command may write.
     pub write: Option<Asked<Write>>,
+    /// Run packed images from a copy, in this directory.
+    pub unpack: Option<Asked<Option<PathBuf>>>,
     /// Show NVIDIA GPUs.
     pub nvidia: Option<Asked<Wanted>>,
     /// Show AMD GPUs.
@@ -302,6 +304,7 @@ impl Merge {
             Name::Write | Name::WriteFake | Name::Overlay => {
                 self.set_write(write(setting).map_err(refuse)?, on, &origin)?;
             }
+            Name::Unpack => request.unpack = on.then(|| asked(directory(value), &origin)),
             Name::Nv => request.nvidia = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Rocm => request.amd = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Intel => request.intel = wanted(&setting.given, &origin).map_err(refuse)?,
@@ -417,6 +420,11 @@ fn join(setting: &Setting, origin: &Origin) -> std::result::Result<Option<Asked<
         _ => Join::Parent,
     };
     Ok((setting.given != Given::Off).then(|| asked(join, origin)))
+}
+
+/// A directory, unless that was left out.
+fn directory(value: &OsStr) -> Option<PathBuf> {
+    (!value.is_empty()).then(|| PathBuf::from(value))
 }
 
 fn binds(setting: &Setting) -> std::result::Result<Vec<Bind>, String> {

@@ -1,11 +1,12 @@
 //! Processes that stay behind: they outlive this one, or hold nothing of what it was started with.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd;
@@ -56,6 +57,13 @@ impl Link {
         }
     }
 
+    /// Whether the other end is still there.
+    pub fn is_whole(&self) -> bool {
+        let mut waits = [PollFd::new(self.reader.as_fd(), PollFlags::empty())];
+        // What hangs up is told without being asked for.
+        !matches!(poll(&mut waits, PollTimeout::ZERO), Ok(1..))
+    }
+
     fn descriptors(&self) -> [RawFd; 2] {
         [self.reader.as_raw_fd(), self.writer.as_raw_fd()]
     }
@@ -71,11 +79,20 @@ impl Link {
 ///
 /// The errno of fork(2) or pipe(2); `EINVAL` if this process has more than one thread.
 pub fn detached(kept: &OwnedFd, body: impl FnOnce(&Link)) -> Result<Link, Errno> {
+    detached_with(&[kept.as_raw_fd()], body)
+}
+
+/// The same, with any number of descriptors.
+///
+/// # Errors
+///
+/// As [`detached`].
+pub fn detached_with(kept: &[RawFd], body: impl FnOnce(&Link)) -> Result<Link, Errno> {
     let [link, other] = Link::pair()?;
     in_background(|| {
         let _ = unistd::setsid();
-        let [reader, writer] = other.descriptors();
-        close_all_but(&[kept.as_raw_fd(), reader, writer]);
+        let kept: Vec<RawFd> = kept.iter().copied().chain(other.descriptors()).collect();
+        close_all_but(&kept);
         open_nothing();
         body(&other);
     })?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
 use nix::libc;
-use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mknod};
 use nix::sys::uio::pread;
 use nix::unistd::{read, write};
 
@@ -104,6 +104,17 @@ impl File {
     pub fn open_regular(path: &Path) -> Result<Self, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         open(path, flags, Mode::empty()).map(File)
+    }
+}
+
+impl File {
+    /// What fstat(2) says of it.
+    ///
+    /// # Errors
+    ///
+    /// The errno of fstat(2).
+    pub fn status(&self) -> Result<FileStat, Errno> {
+        fstat(&self.0)
     }
 }
 

@@ -134,6 +134,15 @@ pub enum Hold {
     Alone,
 }
 
+impl Hold {
+    fn operation(self) -> libc::c_int {
+        match self {
+            Hold::Shared => libc::LOCK_SH,
+            Hold::Alone => libc::LOCK_EX,
+        }
+    }
+}
+
 /// A file that is held by one process, or by several who only read it and add to its end.
 #[derive(Debug)]
 pub struct Locked(OwnedFd);
@@ -160,16 +169,21 @@ impl Locked {
         Self::hold(path, hold, OFlag::O_CREAT)
     }
 
+    /// The same, but nothing if others hold it so that this process cannot.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locked::open`].
+    pub fn try_make(path: &Path, hold: Hold) -> Result<Option<Self>, Errno> {
+        let file = Locked(open_file(path, OFlag::O_CREAT)?);
+        let is_held = file.try_hold(hold)? && file.is_still(path);
+        Ok(is_held.then_some(file))
+    }
+
     fn hold(path: &Path, hold: Hold, more: OFlag) -> Result<Self, Errno> {
         loop {
             let file = open_file(path, more)?;
-            lock(
-                &file,
-                match hold {
-                    Hold::Shared => libc::LOCK_SH,
-                    Hold::Alone => libc::LOCK_EX,
-                },
-            )?;
+            lock(&file, hold.operation())?;
             // Who held it before may have removed it.
             if is_at(&file, path) {
                 return Ok(Locked(file));
@@ -216,7 +230,26 @@ impl Locked {
         let _ = lock(&self.0, libc::LOCK_UN);
     }
 
-    /// The descriptor it is known by.
+    /// Holds it in another way, and lets go of it first; false if others hold it so that this
+    /// process cannot.
+    ///
+    /// # Errors
+    ///
+    /// The errno of flock(2).
+    pub fn try_hold(&self, hold: Hold) -> Result<bool, Errno> {
+        match lock(&self.0, hold.operation() | libc::LOCK_NB) {
+            Ok(()) => Ok(true),
+            Err(Errno::EWOULDBLOCK) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether it is still the file at a path.
+    pub fn is_still(&self, path: &Path) -> bool {
+        is_at(&self.0, path)
+    }
+
+    /// The descriptor by which it is held, here and in children.
     pub fn descriptor(&self) -> i32 {
         self.0.as_raw_fd()
     }
@@ -282,7 +315,7 @@ impl Locked {
     }
 
     /// Removes it, by its path, while it is held alone.
-    pub fn remove(self, path: &Path) {
+    pub fn remove(&self, path: &Path) {
         let _ = fs::remove_file(path);
     }
 }

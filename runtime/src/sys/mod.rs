@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "calls that nix does not wrap")]
 #![allow(clippy::disallowed_methods, reason = "this is where the system is called")]
 
+pub mod copy;
 pub mod detached;
 pub mod file;
 pub mod group;
