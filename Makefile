@@ -13,7 +13,7 @@ HRUN_LINK_ORDER := $(shell find "$$(rustc --print sysroot)/lib/rustlib/$(TRIPLE)
 export HRUN_LINK_ORDER
 endif
 
-.PHONY: all build demo test test-full test-kernels lint fuzz order bench bench-ranks install images drivers programs packages
+.PHONY: all build demo test test-full test-kernels lint fuzz order bench bench-ranks bench-packed install images drivers programs packages
 
 all: build
 
@@ -126,3 +126,14 @@ bench-ranks: build
 	@tests/images.sh $(TARGET) ranks
 	@tests/drivers.sh $(TARGET) local
 	@$(MEASURE) -- ranks
+
+# Packed images beside directories, the kernel's own mount and squashfuse, as root:
+# make bench-packed [QUICK=1] [MACHINE=WORD].
+bench-packed: RECORD := $(RECORD)-packed
+bench-packed: build
+	@tests/packages.sh mmdebstrap squashfs-tools squashfuse fuse3 charliecloud gcc libc6-dev patchelf
+	@tests/images.sh $(TARGET) python python.sqfs python.gzip.sqfs
+	@tests/drivers.sh $(TARGET) local
+	@install -d -m 755 $(TARGET)/programs
+	@gcc -O2 -Wall -Wextra -static -o $(TARGET)/programs/tree benches/tree.c
+	@$(MEASURE) -- packed

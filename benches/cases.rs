@@ -50,6 +50,19 @@ pub const STEPS: &[Case] = &[
     Case { name: "256 ranks", title: "256 ranks at once", together: 256, rounds: 20, ..SEVERAL },
 ];
 
+/// Starts of packed images: in a row, and with nothing in memory.
+pub const PACKED: [&Case; 2] = [
+    &Case { name: "start", title: "Start to exec, ten in a row", rounds: 60, ..ONE },
+    &Case {
+        name: "cold start",
+        title: "Start to exec, cold",
+        in_a_row: 1,
+        rounds: 12,
+        limit: Duration::from_secs(15),
+        ..ONE
+    },
+];
+
 /// hrun against itself.
 pub const VARIANTS: Case = Case { name: "variants", title: "", ..ONE };
 

@@ -1,11 +1,12 @@
-//! Measures hrun side by side with its peers, and writes a record: starts (`make bench`), or what
-//! being a rank of a step costs (`make bench-ranks`).
+//! Measures hrun side by side with its peers, and writes a record: starts (`make bench`), what being
+//! a rank of a step costs (`make bench-ranks`), or packed images (`make bench-packed`).
 #![allow(clippy::disallowed_methods, reason = "the benchmark looks, starts programs and writes")]
 
 mod cases;
 mod floor;
 mod machine;
 mod measure;
+mod packed;
 mod ranks;
 mod record;
 mod runtimes;
@@ -23,9 +24,11 @@ use runtimes::{BARE, EXEC, Entry, GPU_PEERS, GPUS, HRUN, PEERS, PLAINLY, Runtime
 use work::Places;
 
 fn main() -> ExitCode {
-    let result = match env::args().any(|word| word == "ranks") {
-        true => ranks::run(),
-        false => run(),
+    let asked = |wanted: &str| env::args().any(|word| word == wanted);
+    let result = match (asked("ranks"), asked("packed")) {
+        (true, _) => ranks::run(),
+        (_, true) => packed::run(),
+        _ => run(),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -24,6 +24,8 @@ pub struct Places {
     complete: PathBuf,
     /// `{ranks}`: the same with MPI libraries and programs of `make bench-ranks`.
     ranks: PathBuf,
+    /// `{python}`: the same with Python, and beside it what `make bench-packed` has packed of it.
+    python: PathBuf,
     /// `{meeting}`: where ranks of the floor program find a living rank.
     pub meeting: PathBuf,
     /// `{work}`: a directory for this run, removed at its end.
@@ -46,10 +48,11 @@ impl Places {
         env::set_current_dir(&home).map_err(|error| format!("{}: {error}", home.display()))?;
         let job = format!("bench-{}", process::id());
         let work = home.join(format!(".hrun-{job}"));
-        let [image, complete, ranks] = ["bench", "complete", "ranks"].map(|name| images.join(name));
+        let [image, complete, ranks, python] =
+            ["bench", "complete", "ranks", "python"].map(|name| images.join(name));
         let uid = nix::unistd::geteuid();
         let meeting = PathBuf::from(format!("/dev/shm/hrun-{uid}/{job}"));
-        let places = Places { programs, home, image, complete, ranks, meeting, work, job };
+        let places = Places { programs, home, image, complete, ranks, python, meeting, work, job };
         places.fill_work().map_err(|error| format!("{}: {error}", places.work.display()))?;
         Ok(places)
     }
@@ -92,11 +95,12 @@ impl Places {
     }
 
     /// Inner directories before outer ones.
-    fn names(&self) -> [(&'static str, &Path); 7] {
+    fn names(&self) -> [(&'static str, &Path); 8] {
         [
             ("meeting", &self.meeting),
             ("work", &self.work),
             ("ranks", &self.ranks),
+            ("python", &self.python),
             ("image", &self.image),
             ("complete", &self.complete),
             ("programs", &self.programs),

@@ -199,6 +199,18 @@ ranks() {
     done
 }
 
+# More than 50,000 files, most of them Python's, with a program that ends at once and with every
+# mount point hrun and ch-run need; anybody may read all of it.
+python() {
+    debian python bookworm python3-numpy,python3-scipy,python3-torch,python3-pandas,python3-sympy,\
+python3-plotly
+    mkdir -p "$images/$1.part/bench" "$images/$1.part$HOME" "$images/$1.part/home/tester"
+    touch "$images/$1.part/etc/hosts" "$images/$1.part/etc/machine-id"
+    echo 'int main(void) { return 0; }' |
+        gcc -O2 -static -x c -o "$images/$1.part/bench/exit" -
+    chmod -R a+rX "$images/$1.part/usr"
+}
+
 # Debian's image with a repository of packages whose installation takes a root who can give files to
 # others: users and groups, set-group-ID programs, capabilities of files.
 packages() {
@@ -230,6 +242,9 @@ for name in "${@:-}"; do
     packages) packages packages ;;
     torch) debian torch bookworm python3-torch ;;
     rpm) debian rpm bookworm rpm ;;
+    python) python python ;;
+    *.gzip.sqfs) mksquashfs "$images/${name%.gzip.sqfs}" "$images/$name.part" -comp gzip -all-root \
+        -quiet -no-progress > /dev/null ;;
     *.sqfs) mksquashfs "$images/${name%.sqfs}" "$images/$name.part" -comp zstd -all-root \
         -quiet -no-progress > /dev/null ;;
     *) echo "unknown image $name" >&2; exit 2 ;;

@@ -64,7 +64,7 @@ fn every_end_is_as_in_the_directory() {
 fn signals_mean_one_of_four_ranks() {
     let packed = Packed::debian();
     for signal in SIGNALS {
-        let mut ranks = ranks(&packed.path, &format!("to-{signal}"), 4);
+        let mut ranks = ranks(&packed.path, &format!("to-{signal}"), 4, "/usr/bin/perl");
         let server = one_server(&packed.path);
         // One of them is killed, one gets a signal, and one with its group, first to last.
         let mut one = ranks.remove(0);

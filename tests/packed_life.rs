@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +16,7 @@ use super::packed::Packed;
 use super::support::live::{outcome_in_time, until};
 use super::support::run::{outcome, shell};
 use super::support::slurm::cluster;
-use super::support::{Live, Scratch, as_tester, bind, command, lacks, program};
+use super::support::{Image, Live, Scratch, as_tester, bind, command, lacks, program};
 
 const SIGNALS: [Signal; 6] = [
     Signal::SIGTERM,
@@ -108,6 +109,18 @@ fn the_server_is_no_part_of_the_job() {
 }
 
 #[test]
+fn the_server_takes_little_memory() {
+    let packed = Packed::tiny();
+    let child = waiting(&packed.path);
+    let memory = field(one_server(&packed.path), "RssAnon");
+    let kilobytes: u64 = memory.trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < 4 << 10, "{memory}");
+    child.send(Signal::SIGKILL);
+    drop(child);
+    none_is_left(&packed.path);
+}
+
+#[test]
 fn descriptors_of_the_job_are_not_kept() {
     // The other end of a pipe sees its end when the command ends, not when the server does.
     let packed = Packed::tiny();
@@ -189,12 +202,12 @@ fn a_background_child_keeps_the_image() {
 }
 
 /// The ranks of a step of a test's own, in order of their start; each prints a line when it runs,
-/// and reads from the image when it is told to.
-pub fn ranks(image: &Path, test: &str, count: usize) -> Vec<Live> {
+/// and reads a file of the image when it is told to.
+pub fn ranks(image: &Path, test: &str, count: usize, file: &str) -> Vec<Live> {
     let step = format!("{}-{test}", std::process::id());
+    let script = format!("echo ready; read x; cat {file} > /dev/null && echo read; read x");
     let start = |_| {
-        let script = "echo ready; read x; sha256sum /usr/bin/perl > /dev/null && echo read; read x";
-        let mut command = command([image.to_str().unwrap(), "sh", "-c", script]);
+        let mut command = command([image.to_str().unwrap(), "sh", "-c", &script]);
         command.env("SLURM_JOB_ID", &step).env("SLURM_STEP_ID", "0");
         Live::start(command.stderr(Stdio::inherit()).process_group(0))
     };
@@ -208,7 +221,7 @@ pub fn ranks(image: &Path, test: &str, count: usize) -> Vec<Live> {
 #[test]
 fn ranks_share_one_server() {
     let packed = Packed::debian();
-    let mut ranks = ranks(&packed.path, "share", 4);
+    let mut ranks = ranks(&packed.path, "share", 4, "/usr/bin/perl");
     let server = one_server(&packed.path);
     // The one that started the server may be any of them: one is killed, one ends early.
     let killed = ranks.remove(0);
@@ -225,6 +238,42 @@ fn ranks_share_one_server() {
     }
     none_is_left(&packed.path);
     has_ended(server);
+}
+
+#[test]
+fn what_ranks_read_is_in_memory_once() {
+    const SIZE: u64 = 64 << 20;
+    if lacks("root") {
+        return;
+    }
+    let image = Image::tiny();
+    let data = fs::File::create(image.path().join("data"));
+    let random = fs::File::open("/dev/urandom").unwrap();
+    io::copy(&mut random.take(SIZE), &mut data.unwrap()).unwrap();
+    let packed = Packed::new(image.path(), &["-noD"]);
+
+    let mut ranks = ranks(&packed.path, "once", 16, "/data");
+    let server = one_server(&packed.path);
+    let before = given(server);
+    ranks.iter_mut().for_each(|rank| rank.ask("read\n"));
+    for rank in &ranks {
+        assert_eq!(rank.next_line(), "read");
+    }
+    // Pages come from nowhere else: the kernel holds no more than it was given.
+    let given = given(server) - before;
+    assert!((SIZE..SIZE + SIZE / 50).contains(&given), "{given} bytes for {SIZE}");
+    for rank in &mut ranks {
+        rank.say("end\n");
+        rank.wait();
+    }
+    none_is_left(&packed.path);
+}
+
+/// The bytes that a server has answered with.
+fn given(server: Pid) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{server}/io")).unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+    line.unwrap().parse().unwrap()
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
@@ -55,11 +56,28 @@ pub(crate) struct Server {
     /// The kernel can open files, and directories, without asking.
     opens_itself: bool,
     lists_itself: bool,
+    /// Memory for as many answers as were ever made at once.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Server {
     pub(crate) fn new(image: Squashfs, uid: u32, gid: u32) -> Self {
-        Server { image, uid, gid, opens_itself: false, lists_itself: false }
+        let buffers = Mutex::default();
+        Server { image, uid, gid, opens_itself: false, lists_itself: false, buffers }
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory for so many bytes or more, of an answer that was sent if there is some: what is new
+    /// costs more than what is done with it.
+    fn lend_buffer(&self, size: usize) -> Vec<u8> {
+        let mut buffer = self.buffers().pop().unwrap_or_default();
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        buffer
     }
 
     fn number(&self, reference: Reference) -> INodeNo {
@@ -250,16 +268,14 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let read = self.inode(number).and_then(|inode| {
-            let mut buffer = vec![0; size.min(READ_SIZE) as usize];
-            let count = self.image.read(&inode, offset, &mut buffer).map_err(errno)?;
-            buffer.truncate(count);
-            Ok(buffer)
-        });
-        match read {
-            Ok(bytes) => reply.data(&bytes),
+        let mut buffer = self.lend_buffer(size.min(READ_SIZE) as usize);
+        let room = &mut buffer[..size.min(READ_SIZE) as usize];
+        let read = |inode| self.image.read(&inode, offset, room).map_err(errno);
+        match self.inode(number).and_then(read) {
+            Ok(count) => reply.data(&buffer[..count]),
             Err(errno) => reply.error(errno),
         }
+        self.buffers().push(buffer);
     }
 
     fn readdir(

@@ -14,6 +14,7 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{Pid, chdir};
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file::{Device, File};
+use runtime::sys::memory;
 use runtime::sys::process;
 use squashfs::{Budget, Flaw, Part, Squashfs};
 
@@ -21,6 +22,9 @@ use crate::image::Server;
 
 /// What is kept of an image: the kernel keeps what was read, so this is for what is read in pieces.
 const BUDGET: Budget = Budget { metadata: 16 << 20, data: 32 << 20 };
+
+/// No block is larger, in bytes; what the crate `fuser` asks for is.
+const HUGE: i32 = 4 << 20;
 
 /// As many requests are answered at once as there are processors, within these numbers.
 const THREADS: (usize, usize) = (2, 8);
@@ -55,6 +59,7 @@ fn serve(image: &Path, offset: u64, device: &Device, link: &Link) {
 fn get_ready(image: &Path, offset: u64) -> Result<Server, Errno> {
     detached::ignore_signals();
     detached::take_name("hrun-image");
+    memory::serve_threads(HUGE);
     let (uid, gid) = process::ids();
     // Before the image is mounted: what is copied here would keep it.
     detached::unshare_mounts()?;

@@ -20,11 +20,11 @@ const MARKS: usize = 1 << 14;
 
 /// A block that several reads take parts of.
 #[derive(Clone)]
-pub(crate) struct Block(Arc<[u8]>);
+pub(crate) struct Block(Arc<Vec<u8>>);
 
 impl Kept for Block {
     fn size(&self) -> usize {
-        self.0.len() + 100
+        self.0.capacity() + 100
     }
 }
 
@@ -173,7 +173,8 @@ impl Squashfs {
             let mut bytes = vec![0; self.superblock.block_size as usize];
             let found = self.decompress(what, extent, &mut bytes)?;
             bytes.truncate(found);
-            Ok(Block(Arc::from(bytes)))
+            // As it is: a copy would cost as much as half of the decompression.
+            Ok(Block(Arc::new(bytes)))
         })
     }
 

@@ -127,6 +127,20 @@ unsafe impl GlobalAlloc for Arena {
     }
 }
 
+/// Has the system's allocator serve threads that ask seldom, and then for a lot: from one heap for
+/// all of them, whose pieces are handed out again, as new pages cost more than what is done with
+/// them. What is `huge` bytes or more is left to the kernel, which gives what is touched.
+pub fn serve_threads(huge: i32) {
+    // SAFETY: numbers only; what an allocator does not know it ignores.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, huge);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, huge);
+        libc::mallopt(libc::M_TOP_PAD, 1 << 20);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
