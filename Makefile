@@ -45,7 +45,7 @@ drivers: packages
 programs: build packages
 	@cargo build --quiet --profile $(PROFILE) --example probe
 	@install -d -m 755 $(TARGET)/programs
-	@install -m 755 $(BUILT)/hrun $(BUILT)/examples/probe /bin/busybox $(TARGET)/programs
+	@install -m 755 $(BUILT)/hrun $(BUILT)/himage $(BUILT)/examples/probe /bin/busybox $(TARGET)/programs
 	@for name in secure calls escapes; do \
 	    gcc -O1 -Wall -Wextra -static -o $(TARGET)/programs/$$name tests/fakes/$$name.c || exit; done
 	@tests/profile.sh $(TARGET)/programs/docker-seccomp.json

@@ -8,7 +8,7 @@ use super::support::run::program;
 /// All Rust sources of the project, with their text.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut todo: Vec<PathBuf> = ["cli", "runtime", "shim", "squashfs", "tests", "benches"]
+    let mut todo: Vec<PathBuf> = ["cli", "images", "runtime", "shim", "squashfs", "tests", "benches"]
         .iter()
         .map(|name| root.join(name))
         .collect();

@@ -1,0 +1,6 @@
+//! Images: where they come from, how they are unpacked and packed, and where they are kept.
+//!
+//! `himage` is made of this; nothing of it is linked into `hrun`.
+#![allow(clippy::disallowed_methods, reason = "reads and writes images")]
+
+pub mod source;
