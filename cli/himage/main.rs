@@ -6,6 +6,7 @@
 mod convert;
 mod import;
 mod pull;
+mod store;
 
 use std::process::ExitCode;
 
@@ -13,11 +14,8 @@ use clap::{ArgMatches, Command};
 use runtime::error::Result;
 
 /// The commands: how each reads its words, and what runs it.
-const COMMANDS: &[(fn() -> Command, fn(&ArgMatches) -> Result<()>)] = &[
-    (import::command, import::run),
-    (pull::command, pull::run),
-    (convert::command, convert::run),
-];
+const COMMANDS: &[(fn() -> Command, fn(&ArgMatches) -> Result<()>)] =
+    &[(import::command, import::run), (pull::command, pull::run), (convert::command, convert::run)];
 
 fn main() -> ExitCode {
     let matches = Command::new("himage")

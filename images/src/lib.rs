@@ -3,4 +3,10 @@
 //! `himage` is made of this; nothing of it is linked into `hrun`.
 #![allow(clippy::disallowed_methods, reason = "reads and writes images")]
 
+pub mod digest;
+pub mod failure;
+pub mod progress;
+pub mod reference;
 pub mod source;
+pub mod store;
+pub mod unpack;
