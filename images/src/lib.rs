@@ -6,6 +6,7 @@
 pub mod compression;
 pub mod digest;
 pub mod failure;
+pub mod pack;
 pub mod progress;
 pub mod reference;
 pub mod source;
