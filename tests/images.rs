@@ -253,8 +253,9 @@ fn what_is_no_image_is_explained() {
     data.file("image.tar.gz", b"\x1f\x8b\x08\x00");
     symlink("loop", data.join("loop")).unwrap();
     for (name, parts) in [
-        ("missing", ["No such file or directory", "hint: IMAGE is the path"]),
-        ("debian:12", ["No such file or directory", "an image of a registry must be unpacked"]),
+        ("./missing", ["No such file or directory", "hint: IMAGE is the path"]),
+        ("missing", ["no such file, and no image of this name in ", "hint: himage pull missing"]),
+        ("debian:12", ["no such file, and no image of this name in ", "himage pull debian:12;"]),
         ("text", ["it is a file, but no image", "hint: IMAGE comes before the command"]),
         ("image.sqfs", ["ends before the end of its superblock", "copy or make it again"]),
         ("image.tar.gz", ["it is a compressed archive", "tar -C image.tar.gz.d -xf image.tar.gz"]),

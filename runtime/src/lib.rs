@@ -5,7 +5,7 @@
 //! * **look** reads the world and returns plain data: [`look`];
 //! * **decide** is pure: [`options`], [`request`], [`cpus`], [`decide`], [`inject`], [`cdi`], [`ids`],
 //!   [`capabilities`], [`seccomp`], [`plan`], [`envfile`], [`passwd`], [`elf`], [`ldcache`],
-//!   [`linkage`], [`hints`], [`error`];
+//!   [`linkage`], [`reference`], [`hints`], [`error`];
 //! * **do** makes system calls and decides nothing: [`apply`] over [`sys`].
 
 pub mod apply;
@@ -29,6 +29,7 @@ pub mod passwd;
 pub mod paths;
 pub mod plan;
 pub mod ranks;
+pub mod reference;
 pub mod request;
 pub mod seccomp;
 pub mod sys;

@@ -27,6 +27,7 @@ pub enum Name {
     WriteFake,
     Overlay,
     Unpack,
+    Store,
     Nv,
     Rocm,
     Intel,

@@ -189,6 +189,8 @@ pub struct Request {
     pub write: Option<Asked<Write>>,
     /// Run packed images from a copy, in this directory.
     pub unpack: Option<Asked<Option<PathBuf>>>,
+    /// Where images are looked for by name.
+    pub store: Option<PathBuf>,
     /// Show NVIDIA GPUs.
     pub nvidia: Option<Asked<Wanted>>,
     /// Show AMD GPUs.
@@ -305,6 +307,7 @@ impl Merge {
                 self.set_write(write(setting).map_err(refuse)?, on, &origin)?;
             }
             Name::Unpack => request.unpack = on.then(|| asked(directory(value), &origin)),
+            Name::Store => request.store = Some(PathBuf::from(value)),
             Name::Nv => request.nvidia = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Rocm => request.amd = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Intel => request.intel = wanted(&setting.given, &origin).map_err(refuse)?,

@@ -1,0 +1,3 @@
+//! Names of images; `hrun` reads the same.
+
+pub use runtime::reference::Reference;
