@@ -31,6 +31,9 @@ const SETID_BITS: u32 = 0o6000;
 /// Read and written at once.
 const BUFFER: usize = 128 << 10;
 
+/// Fewer zeros than a page are written.
+const HOLE: usize = 4 << 10;
+
 /// What is known while an archive is unpacked.
 struct Layer<'a> {
     tree: Tree,
@@ -257,7 +260,7 @@ impl Layer<'_> {
         }
     }
 
-    /// Writes the contents of a file.
+    /// Writes the contents of a file; what is nothing but zeros becomes a hole.
     fn contents(
         &mut self,
         file: &OwnedFd,
@@ -266,19 +269,24 @@ impl Layer<'_> {
         archive: &mut Archive,
     ) -> Result<(), Cause> {
         let whole = [(0, size)];
+        let mut has_holes = pieces.is_some();
         for (offset, length) in pieces.unwrap_or(&whole) {
             let (mut at, end) = (*offset, offset + length);
             while at < end {
                 let wanted = usize::try_from(end - at).map_or(BUFFER, |left| left.min(BUFFER));
                 let count = archive.read(&mut self.buffer[..wanted])?;
-                write_all_at(file, &self.buffer[..count], at)?;
+                let bytes = &self.buffer[..count];
+                match count >= HOLE && bytes.iter().all(|byte| *byte == 0) {
+                    true => has_holes = true,
+                    false => write_all_at(file, bytes, at)?,
+                }
                 at += count as u64;
                 self.report.bytes += count as u64;
             }
         }
-        match pieces {
-            Some(_) => ftruncate(file, size).map_err(cause),
-            None => Ok(()),
+        match has_holes {
+            true => ftruncate(file, size).map_err(cause),
+            false => Ok(()),
         }
     }
 
@@ -317,11 +325,13 @@ impl Layer<'_> {
             }
             match fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
                 Ok(()) => {}
-                // Not every file system has them, or room for them.
+                // Not every file system has them, or room for them, and not every name is one.
                 Err(
                     rustix::io::Errno::NOTSUP
                     | rustix::io::Errno::NOSPC
-                    | rustix::io::Errno::TOOBIG,
+                    | rustix::io::Errno::TOOBIG
+                    | rustix::io::Errno::RANGE
+                    | rustix::io::Errno::INVAL,
                 ) => {
                     self.report.xattrs_skipped += 1;
                 }
