@@ -1,14 +1,16 @@
 //! `himage convert`.
 
-use std::io::Write;
+use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use images::pack::{self, COMPRESSORS, Compressor, FORMS, Form, Options, Place};
-use images::progress::Silent;
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
+
+use crate::{progress, store, usage};
 
 /// The words of `himage convert`.
 pub fn command() -> Command {
@@ -17,20 +19,15 @@ pub fn command() -> Command {
     let compressors: Vec<&str> = COMPRESSORS.iter().map(|(name, _)| *name).collect();
     Command::new("convert")
         .about("Writes an image in another form")
-        .arg(
-            Arg::new("from")
-                .value_name("FROM")
-                .required(true)
-                .value_parser(value_parser!(PathBuf))
-                .help("A directory, a squashfs, SIF or tar file, an OCI layout"),
+        .long_about(
+            "Writes an image in another form. FROM is a directory, a squashfs, SIF or tar file, an \
+             archive of docker save, an OCI layout or its archive, or an image of the store. The \
+             ending of TO tells the form: .sqfs, .tar, .tar.gz, .tar.zst, .tar.xz, .oci (a layout), \
+             none for a directory. What the image says of itself (variables, directory, command, \
+             labels) goes with it. Squashfs files are written by mksquashfs.",
         )
-        .arg(
-            Arg::new("to")
-                .value_name("TO")
-                .required(true)
-                .value_parser(value_parser!(PathBuf))
-                .help("What to write; its ending tells the form: .sqfs, .tar, .tar.gz, .tar.zst, .oci, none for a directory"),
-        )
+        .arg(usage::word("FROM", "A file or directory, or an image of the store").required(true))
+        .arg(usage::word("TO", "What to write; its ending tells the form").required(true))
         .arg(
             Arg::new("format")
                 .long("format")
@@ -49,7 +46,7 @@ pub fn command() -> Command {
             Arg::new("force")
                 .long("force")
                 .action(ArgAction::SetTrue)
-                .help("Replace what is there"),
+                .help("Replaces what is there"),
         )
 }
 
@@ -59,18 +56,32 @@ pub fn command() -> Command {
 ///
 /// Fails as what it does fails.
 pub fn run(words: &ArgMatches) -> Result<()> {
-    let path = |name: &str| words.get_one::<PathBuf>(name).cloned().unwrap_or_default();
-    let (from, to) = (path("from"), path("to"));
+    let path = |name: &str| words.get_one::<OsString>(name).map(PathBuf::from).unwrap_or_default();
+    let (from, to) = (path("FROM"), path("TO"));
     let (form, compressor) = form(words, &to)?;
     let options = Options { compressor, replaces: words.get_flag("force") };
+    let from = match from.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => kept(words, from)?,
+        _ => from,
+    };
     let place = Place::beside(&to, options.replaces)?;
-    let image = pack::open(&from, &place, &Silent)?;
+    let progress = progress::wanted(words);
+    let image = pack::open(&from, &place, progress.as_ref())?;
+    let writing = progress.begin(&format!("write {}", quoted(&to)), None);
     let left_out = pack::write_at(&image, form, place, &options)?;
-    for name in image.left_out().iter().chain(&left_out) {
-        // A reader that is gone needs no list.
-        let _ = writeln!(std::io::stdout(), "left out: {name}");
-    }
+    drop(writing);
+    drop(progress);
+    store::say_skipped(words, image.left_out());
+    store::say_skipped(words, &left_out);
     Ok(())
+}
+
+/// The directory of an image of the store; what looks like a path is none.
+fn kept(words: &ArgMatches, from: PathBuf) -> Result<PathBuf> {
+    let Some(name) = from.to_str().filter(|name| !name.starts_with(['/', '.'])) else {
+        return Ok(from);
+    };
+    store::read(words)?.find(name).map(|kept| kept.tree)
 }
 
 /// The form that was asked for, and the compression.

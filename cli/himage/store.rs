@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use images::reference::Reference;
 use images::source::Source;
-use images::store::{Store, Stored};
+use images::store::Store;
 use runtime::error::Result;
 use runtime::look::host::Host;
 use runtime::look::stored;
@@ -55,21 +55,21 @@ fn directory(words: &ArgMatches) -> Result<PathBuf> {
 pub fn add(words: &ArgMatches, source: &dyn Source, name: Option<&Reference>) -> Result<()> {
     let progress = progress::wanted(words);
     let stored = open(words)?.add(source, name, progress.as_ref())?;
-    say_skipped(words, &stored);
+    say_skipped(words, &stored.skipped);
     let name = name.map_or_else(|| stored.digest.to_string(), Reference::familiar);
     report::print(&format!("{name} {}\n", stored.digest))
 }
 
 /// Says what was left out.
-pub fn say_skipped(words: &ArgMatches, stored: &Stored) {
+pub fn say_skipped(words: &ArgMatches, skipped: &[String]) {
     const NAMED: usize = 8;
     if words.get_flag("quiet") {
         return;
     }
-    for what in stored.skipped.iter().take(NAMED) {
+    for what in skipped.iter().take(NAMED) {
         report::say(&format!("left out: {what}"));
     }
-    if stored.skipped.len() > NAMED {
-        report::say(&format!("left out: {} more", stored.skipped.len() - NAMED));
+    if skipped.len() > NAMED {
+        report::say(&format!("left out: {} more", skipped.len() - NAMED));
     }
 }

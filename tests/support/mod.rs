@@ -1,5 +1,6 @@
 //! What tests share: the user, images, directories of their own, and a way to run `hrun`.
 
+pub mod archive;
 pub mod driver;
 pub mod groups;
 pub mod image;

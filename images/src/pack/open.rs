@@ -1,9 +1,11 @@
 //! An image of any form, as a tree of files.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use oci_spec::image::{Descriptor, ImageConfiguration};
@@ -11,12 +13,15 @@ use runtime::error::{Cause, Error, Result};
 use runtime::look::sif;
 use runtime::sys::file;
 use runtime::text::quoted;
-use squashfs::{Budget, Flaw, Part, Squashfs};
+use squashfs::{Budget, Flaw, Manner, Part, Squashfs};
 
+use super::walk::walk;
 use super::{Place, config};
 use crate::compression;
 use crate::digest::{self, Digest, Hashing};
 use crate::failure::{cause, failed};
+use crate::local::{self, Opening};
+use crate::progress::Progress;
 use crate::source::Source;
 use crate::unpack::{self, Form, Limits, Report};
 
@@ -67,11 +72,7 @@ impl Image {
 /// # Errors
 ///
 /// Fails if it is no image, or cannot be read or unpacked.
-pub fn open(
-    from: &Path,
-    place: &Place,
-    _progress: &dyn crate::progress::Progress,
-) -> Result<Image> {
+pub fn open(from: &Path, place: &Place, progress: &dyn Progress) -> Result<Image> {
     let metadata = from.metadata().map_err(|error| failed("read", from, &error))?;
     let kind = match metadata.is_dir() {
         true if from.join("oci-layout").is_file() => Kind::Layers,
@@ -81,12 +82,11 @@ pub fn open(
     let root = place.scratch().join("tree");
     fs::create_dir(&root).map_err(|error| failed("make", &root, &error))?;
     let left_out = match kind {
-        Kind::Squashfs(offset) => unpack_squashfs(from, offset, &root)?,
+        Kind::Squashfs(offset) => unpack_squashfs(from, offset, metadata.len(), &root)?,
         Kind::Archive => unpack_archive(from, metadata.len(), &root)?,
         Kind::Layers => {
-            let hint = "import it into a store: himage import";
-            let attempt = format!("convert {}", quoted(from));
-            return Err(Error::new(attempt, "its layers are not read here yet").hint(hint));
+            let opening = Opening { path: from, image: None, scratch: place.scratch(), progress };
+            return unpack_source(local::open(&opening)?.as_ref(), &root);
         }
     };
     let config = config::take_inner(&root)?;
@@ -148,16 +148,33 @@ fn has_layers(start: &[u8]) -> bool {
     })
 }
 
-fn unpack_squashfs(path: &Path, offset: u64, root: &Path) -> Result<Vec<String>> {
+fn unpack_squashfs(path: &Path, offset: u64, size: u64, root: &Path) -> Result<Vec<String>> {
     let source = file::File::open_regular(path).map_err(|errno| unreadable(path, errno.into()))?;
     let flawed = |flaw: Flaw| unreadable(path, flaw.to_string().into());
-    let image =
-        Squashfs::open(Box::new(Part { source, offset }), Budget::default()).map_err(flawed)?;
+    let source = Box::new(Part { source, offset });
+    let image = Squashfs::open(source, Budget::default()).map_err(flawed)?;
     let into = File::open(root).map_err(|error| failed("open", root, &error))?;
+    let limit = Limits::stored(size).bytes;
+    let written = AtomicU64::new(0);
+    let goes_on = |more| written.fetch_add(more, Ordering::Relaxed).saturating_add(more) <= limit;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let manner = squashfs::Manner { threads, keeps_set_ids: false, goes_on: &|_| true };
-    let left_out = image.extract(into.as_fd(), manner);
-    let left_out = left_out.map_err(|stop| unreadable(path, stop.to_string().into()))?;
+    let manner = Manner { threads, keeps_set_ids: false, goes_on: &goes_on };
+    let left_out = image.extract(into.as_fd(), manner).map_err(|stop| match stop.cause {
+        squashfs::Cause::Unwanted => {
+            let reason = format!("it is larger than {} MiB without compression", limit >> 20);
+            unreadable(path, reason.into())
+        }
+        _ => unreadable(path, stop.to_string().into()),
+    })?;
+    // As layers are unpacked: their owner can remove them.
+    walk(root, &mut |inner, metadata| {
+        if !metadata.is_dir() || metadata.mode() & 0o200 != 0 {
+            return Ok(());
+        }
+        let path = root.join(inner);
+        let mode = Permissions::from_mode(metadata.mode() & 0o7777 | 0o200);
+        fs::set_permissions(&path, mode).map_err(|error| failed("change", &path, &error))
+    })?;
     let devices = left_out.devices.iter().map(|path| format!("{path:?} (a device)"));
     Ok(devices.collect())
 }

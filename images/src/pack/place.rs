@@ -17,6 +17,8 @@ use crate::failure::failed;
 
 /// In the names of directories that hold what is not finished.
 const MARK: &str = ".himage-";
+/// The file in them that is locked.
+const LOCK: &str = "lock";
 
 /// A place that something is made for.
 ///
@@ -60,8 +62,19 @@ impl Place {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made.map_err(|error| unwritable(dest, parent, &error))?,
             }
-            let lock = lock(&directory).map_err(|error| failed("lock", &directory, &error))?;
-            return Ok(Place { dest: dest.to_path_buf(), directory, replaces, _lock: lock });
+            match lock(&directory) {
+                Ok(lock) if directory.join(LOCK).exists() => {
+                    return Ok(Place {
+                        dest: dest.to_path_buf(),
+                        directory,
+                        replaces,
+                        _lock: lock,
+                    });
+                }
+                Err(error) if !was_swept(&error) => return Err(failed("lock", &directory, &error)),
+                // Another command took it for one that was left behind.
+                _ => {}
+            }
         }
     }
 
@@ -83,8 +96,8 @@ impl Place {
     /// The name of the place without its ending.
     pub fn stem(&self) -> String {
         let name = self.dest.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let end = name[1..].find('.').map_or(name.len(), |at| at + 1);
-        name[..end].to_owned()
+        let point = name.char_indices().skip(1).find(|(_, letter)| *letter == '.');
+        name[..point.map_or(name.len(), |(at, _)| at)].to_owned()
     }
 
     /// Puts the product in its place.
@@ -130,8 +143,12 @@ impl Drop for Place {
     }
 }
 
+fn was_swept(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock)
+}
+
 fn lock(directory: &Path) -> io::Result<File> {
-    let lock = File::create(directory.join("lock"))?;
+    let lock = File::create(directory.join(LOCK))?;
     match lock.try_lock() {
         // Where there are no locks, what is left behind stays until it is removed by hand.
         Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(lock),
@@ -147,7 +164,7 @@ fn sweep(parent: &Path, stem: &OsString) {
             continue;
         }
         let directory = entry.path();
-        let Ok(lock) = File::open(directory.join("lock")) else { continue };
+        let Ok(lock) = File::open(directory.join(LOCK)) else { continue };
         if lock.try_lock().is_ok() {
             remove(&directory);
         }

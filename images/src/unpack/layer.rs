@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use runtime::error::{Cause, Error};
 use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags};
-use rustix::fs::{fchmod, fsetxattr, ftruncate, futimens, linkat, mkdirat, openat, symlinkat};
+use rustix::fs::{
+    fchmod, flistxattr, fremovexattr, fsetxattr, ftruncate, futimens, linkat, mkdirat, openat,
+    symlinkat,
+};
 
 use super::archive::{Archive, Kind, Member};
 use super::names::{self, Meaning};
@@ -30,6 +33,12 @@ const SETID_BITS: u32 = 0o6000;
 
 /// Read and written at once.
 const BUFFER: usize = 128 << 10;
+
+/// The most that Linux has of names of attributes (`XATTR_LIST_MAX`).
+const XATTR_LIST_LIMIT: usize = 64 << 10;
+
+/// Fewer zeros than a page are written.
+const HOLE: usize = 4 << 10;
 
 /// What is known while an archive is unpacked.
 struct Layer<'a> {
@@ -224,7 +233,12 @@ impl Layer<'_> {
             self.over(parent, name, |fd| mkdirat(fd, name, Mode::from_raw_mode(0o700)))?;
             parent.within_depth(name)?;
         }
-        self.dress(&parent.open(name)?, member)
+        let directory = parent.open(name)?;
+        if is_there {
+            // Those of lower layers are not this one's.
+            forget_xattrs(&directory)?;
+        }
+        self.dress(&directory, member)
     }
 
     /// Gives a directory the bits and attributes of a member; its time comes at the end.
@@ -257,7 +271,7 @@ impl Layer<'_> {
         }
     }
 
-    /// Writes the contents of a file.
+    /// Writes the contents of a file; what is nothing but zeros becomes a hole.
     fn contents(
         &mut self,
         file: &OwnedFd,
@@ -266,19 +280,24 @@ impl Layer<'_> {
         archive: &mut Archive,
     ) -> Result<(), Cause> {
         let whole = [(0, size)];
+        let mut has_holes = pieces.is_some();
         for (offset, length) in pieces.unwrap_or(&whole) {
             let (mut at, end) = (*offset, offset + length);
             while at < end {
                 let wanted = usize::try_from(end - at).map_or(BUFFER, |left| left.min(BUFFER));
                 let count = archive.read(&mut self.buffer[..wanted])?;
-                write_all_at(file, &self.buffer[..count], at)?;
+                let bytes = &self.buffer[..count];
+                match count >= HOLE && bytes.iter().all(|byte| *byte == 0) {
+                    true => has_holes = true,
+                    false => write_all_at(file, bytes, at)?,
+                }
                 at += count as u64;
                 self.report.bytes += count as u64;
             }
         }
-        match pieces {
-            Some(_) => ftruncate(file, size).map_err(cause),
-            None => Ok(()),
+        match has_holes {
+            true => ftruncate(file, size).map_err(cause),
+            false => Ok(()),
         }
     }
 
@@ -317,11 +336,13 @@ impl Layer<'_> {
             }
             match fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
                 Ok(()) => {}
-                // Not every file system has them, or room for them.
+                // Not every file system has them, or room for them, and not every name is one.
                 Err(
                     rustix::io::Errno::NOTSUP
                     | rustix::io::Errno::NOSPC
-                    | rustix::io::Errno::TOOBIG,
+                    | rustix::io::Errno::TOOBIG
+                    | rustix::io::Errno::RANGE
+                    | rustix::io::Errno::INVAL,
                 ) => {
                     self.report.xattrs_skipped += 1;
                 }
@@ -368,6 +389,19 @@ impl Layer<'_> {
         forget(&mut self.report.times, &path);
         self.tree.remove(directory, name)
     }
+}
+
+/// Takes away the attributes that users set.
+fn forget_xattrs(directory: &Directory) -> Result<(), Cause> {
+    let mut names = vec![0u8; XATTR_LIST_LIMIT];
+    let count = match flistxattr(&directory.fd, &mut names[..]) {
+        Err(rustix::io::Errno::NOTSUP) => return Ok(()),
+        count => count.map_err(cause)?,
+    };
+    for name in names[..count].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user.")) {
+        fremovexattr(&directory.fd, OsStr::from_bytes(name)).map_err(cause)?;
+    }
+    Ok(())
 }
 
 fn link_flaw(target: &[u8], flaw: &str) -> Cause {
