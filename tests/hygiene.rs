@@ -8,10 +8,11 @@ use super::support::run::program;
 /// All Rust sources of the project, with their text.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut todo: Vec<PathBuf> = ["cli", "images", "runtime", "shim", "squashfs", "tests", "benches"]
-        .iter()
-        .map(|name| root.join(name))
-        .collect();
+    let mut todo: Vec<PathBuf> =
+        ["cli", "images", "registry", "runtime", "shim", "squashfs", "tests", "benches"]
+            .iter()
+            .map(|name| root.join(name))
+            .collect();
     let mut sources = Vec::new();
     while let Some(path) = todo.pop() {
         if path.is_dir() {
