@@ -149,7 +149,7 @@ fn an_image_that_is_missing() {
     hrun(["/nowhere/image", "true"])
         .fails(&["cannot use /nowhere/image as an image: No such file", "unpacked image"]);
     hrun(["docker://debian:12", "true"])
-        .fails(&["cannot use docker://debian:12 as an image: ", "must be unpacked first"]);
+        .fails(&["cannot use docker://debian:12 as an image: ", "hint: himage pull debian:12"]);
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn deciding_code_does_no_io() {
             "options",
             "passwd",
             "ranks",
+            "reference",
             "seccomp",
             "capabilities",
         ];
@@ -80,7 +81,8 @@ fn only_main_prints_errors_and_only_shim_forks() {
         if name.starts_with("tests/") || name.starts_with("benches/") {
             continue;
         }
-        if name != "cli/hrun/main.rs" && name != "cli/hrun/report.rs" {
+        let programs = ["cli/hrun", "cli/himage"];
+        if !programs.iter().any(|program| name == format!("{program}/report.rs")) {
             assert!(!text.contains("stderr()"), "{name} writes to standard error");
         }
         let is_macro = |word: &str| text.contains(&format!("{word}!("));
@@ -135,6 +137,21 @@ fn the_binary_is_static_and_at_a_fixed_address() {
     let kinds = (0..half(56)).map(|index| elf[table + index * half(54)]);
     assert!(!kinds.into_iter().any(|kind| kind == 3), "PT_INTERP: it has a dynamic loader");
     assert!(!elf.windows(7).any(|bytes| bytes == b".symtab"), "it is not stripped");
+}
+
+/// What starts on 256 nodes at once has nothing of registries and archives in it.
+#[test]
+fn hrun_speaks_neither_http_nor_tls_nor_tar() {
+    let words = ["rustls", "ureq", "HTTP/1.1", "tar-0.4", "failed to read entire block", "sha2-0."];
+    let has = |name: &str, word: &str| {
+        let binary = fs::read(program(name)).unwrap();
+        binary.windows(word.len()).any(|bytes| bytes == word.as_bytes())
+    };
+    for word in words {
+        assert!(!has("hrun", word), "hrun has '{word}' in it");
+    }
+    // The words are those that a program has which does: himage reads tar archives.
+    assert!(has("himage", "failed to read entire block"));
 }
 
 #[test]

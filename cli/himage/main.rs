@@ -3,33 +3,54 @@
 //! Only this file prints the error of a failed command, and only this file ends the program.
 #![allow(clippy::disallowed_methods, reason = "the program talks to its user")]
 
+#[path = "../hrun/config.rs"]
+#[allow(dead_code, reason = "hrun and its doctor ask for more of it")]
+mod config;
 mod convert;
 mod import;
+mod inspect;
+mod list;
+mod progress;
 mod pull;
+mod remove;
+mod report;
 mod store;
+mod usage;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 use runtime::error::Result;
 
+/// The words a command knows.
+type Words = fn() -> Command;
+/// Runs a command with its words.
+type Run = fn(&ArgMatches) -> Result<()>;
+
 /// The commands: how each reads its words, and what runs it.
-const COMMANDS: &[(fn() -> Command, fn(&ArgMatches) -> Result<()>)] =
-    &[(import::command, import::run), (pull::command, pull::run), (convert::command, convert::run)];
+const COMMANDS: &[(Words, Run)] = &[
+    (pull::command, pull::run),
+    (import::command, import::run),
+    (convert::command, convert::run),
+    (list::command, list::run),
+    (inspect::command, inspect::run),
+    (verify::command, verify::run),
+    (remove::command, remove::run),
+];
 
 fn main() -> ExitCode {
-    let matches = Command::new("himage")
-        .about("Gets, makes and looks after container images")
-        .version(env!("CARGO_PKG_VERSION"))
-        .subcommand_required(true)
-        .subcommands(COMMANDS.iter().map(|(command, _)| command()))
-        .get_matches();
-    let Some((name, words)) = matches.subcommand() else { return ExitCode::SUCCESS };
-    let chosen = COMMANDS.iter().find(|(command, _)| command().get_name() == name);
-    match chosen.map_or(Ok(()), |(_, run)| run(words)) {
+    let result = usage::read(std::env::args_os()).and_then(|words| match words {
+        Some((name, words)) => {
+            let chosen = COMMANDS.iter().find(|(command, _)| command().get_name() == name);
+            chosen.map_or(Ok(()), |(_, run)| run(&words))
+        }
+        None => Ok(()),
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("himage: {error}");
+            report::say(&error.to_string());
             ExitCode::from(error.status)
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! Weakest first: `/etc/hrun/config.toml`, `$XDG_CONFIG_HOME/hrun/config.toml`, variables.
 
+// himage reads the same files, by this file.
 #[cfg(test)]
+#[path = "config/tests.rs"]
 mod tests;
 
 use std::borrow::Cow;

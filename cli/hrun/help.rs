@@ -32,7 +32,7 @@ Exit status: COMMAND's own; 125 if hrun fails, 126 if COMMAND cannot be run, 127
 
 fn image() -> Arg {
     Arg::new("IMAGE")
-        .help("The root directory of an image, or a squashfs or SIF file")
+        .help("The root directory of an image, a squashfs or SIF file, or a name: debian:12")
         .value_parser(ValueParser::os_string())
 }
 

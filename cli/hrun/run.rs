@@ -10,6 +10,7 @@ use runtime::look::facts;
 use runtime::look::host::Host;
 use runtime::look::image::Image;
 use runtime::look::kernel::Kernel;
+use runtime::look::stored;
 use runtime::options::{self, Name, Takes};
 use runtime::origin::Origin;
 use runtime::plan::{FORMAT, Plan};
@@ -107,7 +108,7 @@ fn look_at_image(request: &Request, host: &Host) -> Result<Image> {
         return Err(Error::new("start", "IMAGE is missing")
             .hint("hrun [OPTION]... IMAGE [COMMAND [ARG]...]; hrun --help says more"));
     }
-    Image::look(&request.image, host)
+    stored::look(&request.image, request.store.as_deref(), host)
 }
 
 #[derive(serde::Deserialize)]

@@ -59,7 +59,7 @@ impl Digest {
     ///
     /// As [`Digest::parse`].
     pub fn wanted(blob: &Descriptor) -> Result<Self> {
-        Digest::parse(&blob.digest().to_string())
+        Digest::parse(blob.digest().as_ref())
     }
 
     /// The 64 digits.
@@ -103,7 +103,7 @@ pub fn verify(what: &str, wanted: &Descriptor, found: Digest, size: u64) -> Resu
     Ok(())
 }
 
-/// Counts and hashes what is read through it.
+/// Counts and hashes what is read or written through it.
 pub struct Hashing<R> {
     inner: R,
     hasher: Sha256,
@@ -111,14 +111,20 @@ pub struct Hashing<R> {
 }
 
 impl<R> Hashing<R> {
-    /// Nothing is read yet.
+    /// Nothing went through yet.
     pub fn new(inner: R) -> Self {
         Hashing { inner, hasher: Sha256::new(), count: 0 }
     }
 
-    /// The digest of all that was read, and its size.
+    /// The digest of all that went through, and its size.
     pub fn finish(self) -> (Digest, u64) {
-        (Digest(self.hasher.finalize().into()), self.count)
+        let (_, digest, count) = self.into_parts();
+        (digest, count)
+    }
+
+    /// As [`Hashing::finish`], with what was read or written.
+    pub fn into_parts(self) -> (R, Digest, u64) {
+        (self.inner, Digest(self.hasher.finalize().into()), self.count)
     }
 }
 
@@ -131,7 +137,6 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Hashes what is written to it.
 impl<W: io::Write> io::Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;

@@ -3,8 +3,10 @@
 //! `himage` is made of this; nothing of it is linked into `hrun`.
 #![allow(clippy::disallowed_methods, reason = "reads and writes images")]
 
+pub mod compression;
 pub mod digest;
 pub mod failure;
+pub mod local;
 pub mod progress;
 pub mod reference;
 pub mod source;

@@ -2,7 +2,8 @@
 //!
 //! Read as Docker reads them: what stands before the first `/` is a registry if it could be no part
 //! of a repository's name (it has a dot or a colon, or is `localhost`); without one it is Docker Hub's, whose official
-//! images lie in `library/`; without tag and digest the tag is `latest`.
+//! images lie in `library/`; without tag and digest the tag is `latest`. A `docker://` in front,
+//! which other programs want, says nothing more.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -71,6 +72,7 @@ impl fmt::Display for Reference {
 }
 
 fn read(text: &str) -> std::result::Result<Reference, String> {
+    let text = text.strip_prefix("docker://").unwrap_or(text);
     let (text, digest) = match text.split_once('@') {
         Some((rest, digest)) => (rest, Some(read_digest(digest)?)),
         None => (text, None),
@@ -197,6 +199,7 @@ mod tests {
             "nvcr.io/nvidia/pytorch:24.10-py3",
             "nvcr.io/nvidia/pytorch:24.10-py3",
         );
+        reads("docker://debian:12", "docker.io/library/debian:12", "debian:12");
         reads("localhost/app", "localhost/app:latest", "localhost/app:latest");
         reads("localhost:5000/app", "localhost:5000/app:latest", "localhost:5000/app:latest");
         reads("[::1]:5000/a/b:1", "[::1]:5000/a/b:1", "[::1]:5000/a/b:1");

@@ -12,6 +12,7 @@
 mod cache;
 mod compress;
 mod directory;
+mod extract;
 mod fields;
 mod file;
 mod flaw;
@@ -28,6 +29,7 @@ use crate::cache::Cache;
 pub use crate::compress::Compressor;
 use crate::compress::Decoders;
 pub use crate::directory::{Entries, Entry};
+pub use crate::extract::{Cause, LeftOut, Manner, Stop};
 use crate::fields::Fields;
 use crate::file::Marks;
 pub use crate::flaw::Flaw;

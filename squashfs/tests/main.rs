@@ -4,5 +4,6 @@
 
 mod support;
 
+mod extract;
 mod oracle;
 mod properties;

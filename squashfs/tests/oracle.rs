@@ -38,7 +38,7 @@ const LAYOUTS: [&[&str]; 5] = [
 ];
 
 /// Whether this is root, who alone can mount, and own what is another's.
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     let lacks = std::env::var("HRUN_TEST_LACKS").unwrap_or_default();
     let declared = lacks.split(',').any(|lack| lack == "root");
@@ -68,7 +68,7 @@ impl Drop for Mount {
 }
 
 /// One of everything.
-fn make_everything(tree: &Path) {
+pub fn make_everything(tree: &Path) {
     let file = |name: &str, contents: &[u8]| fs::write(tree.join(name), contents).unwrap();
     fs::create_dir(tree).unwrap();
     for size in [0, 1, 4095, 4096, 4097, 131_071, 131_072, 131_073, 1 << 20, (3 << 20) + 17] {

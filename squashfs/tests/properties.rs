@@ -1,14 +1,15 @@
 //! What holds for any tree, and for any bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::extract::extract;
 use super::support::{Scratch, find, noise, open, prose, read_image};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use squashfs::{Budget, Inode, Squashfs};
+use squashfs::{Budget, Inode, Manner, Squashfs};
 
 /// What a file is made of: pieces, each of them noise, prose or a hole.
 #[derive(Clone, Debug)]
@@ -132,6 +133,12 @@ proptest! {
         }
         if let Ok(image) = Squashfs::open(Box::new(bytes), Budget::default()) {
             walk(&image);
+            let manner = Manner { threads: 2, keeps_set_ids: false, goes_on: &|_| true };
+            let _ = extract(&image, &scratch.path().join("into"), manner);
+            let names = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let names: BTreeSet<_> = names.collect();
+            let wanted = ["image", "into", "tree"];
+            prop_assert!(names.iter().eq(wanted.iter()), "{names:?}");
         }
     }
 }

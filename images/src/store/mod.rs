@@ -1,13 +1,45 @@
 //! The directory in which images are kept, by digest and by name.
+//!
+//! ```text
+//! blobs/sha256/HEX              layers, configurations and manifests, as they came
+//! trees/HEX/rootfs/             an image, unpacked; HEX is the digest of its manifest
+//! trees/HEX/image.json          its configuration, which hrun reads
+//! trees/HEX/manifest.json       its manifest
+//! trees/HEX/files               its files: sizes and digests, for `himage verify`
+//! names/REGISTRY/REPOSITORY:TAG a relative link to a tree
+//! tmp/                          what is unfinished, with a lock beside it
+//! lock                          shared by who adds, alone with who sweeps
+//! ```
+//!
+//! What has its final name is complete: it was made in `tmp` and renamed (docs/decisions/0022).
 
+mod fetch;
+mod files;
+mod kept;
+mod lock;
+mod names;
+mod remove;
+mod tree;
+mod verify;
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use oci_spec::image::ImageConfiguration;
 use runtime::error::{Error, Result};
+use runtime::text::quoted;
 
-use crate::digest::Digest;
+pub use self::kept::{Contents, Kept};
+use self::lock::{Lock, Presence};
+pub use self::remove::Removed;
+pub use self::verify::Verified;
+use crate::digest::{self, Digest};
+use crate::failure::failed;
 use crate::progress::Progress;
 use crate::reference::Reference;
-use crate::source::Source;
+use crate::source::{Described, Source};
 
 /// A directory in which images are kept.
 #[derive(Clone, Debug)]
@@ -28,14 +60,43 @@ pub struct Stored {
     pub was_there: bool,
 }
 
+/// The directories of a store.
+const PARTS: [&str; 4] = ["blobs/sha256", "trees", "names", "tmp"];
+
 impl Store {
-    /// Opens a store; makes it if it is not there.
+    /// A store that is only read; it need not be there, and has no images then.
+    pub fn at(directory: &Path) -> Self {
+        Store { directory: directory.to_owned() }
+    }
+
+    /// Opens a store to add to it; makes it if it is not there.
     ///
     /// # Errors
     ///
     /// Fails if the directory cannot be made, or holds something else.
     pub fn open(directory: &Path) -> Result<Self> {
-        Ok(Store { directory: directory.to_owned() })
+        let store = Store::at(directory);
+        let make = |path: &Path| {
+            fs::create_dir_all(path).map_err(|error| failed("make the store", path, &error))
+        };
+        make(directory)?;
+        let list = fs::read_dir(directory);
+        let list = list.map_err(|error| failed("open the store", directory, &error))?;
+        let names: Vec<_> = list.flatten().map(|entry| entry.file_name()).collect();
+        let is_part = |name: &&str| names.iter().any(|found| found == name);
+        // In the order in which they are made.
+        if !names.is_empty() && !["blobs", "trees", "names"].iter().any(is_part) {
+            let attempt = format!("use {} as a store", quoted(directory));
+            return Err(Error::new(attempt, "it is a directory with other files in it")
+                .hint(format!("choose another one: --store {}", quoted(&directory.join("hrun")))));
+        }
+        PARTS.iter().try_for_each(|part| make(&directory.join(part)))?;
+        Ok(store)
+    }
+
+    /// The store's directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Fetches an image, unpacks it, and gives it a name.
@@ -45,10 +106,137 @@ impl Store {
     /// Fails as the source fails, and if what it gives is not what its manifest says.
     pub fn add(
         &self,
-        _source: &dyn Source,
-        _name: Option<&Reference>,
-        _progress: &dyn Progress,
+        source: &dyn Source,
+        name: Option<&Reference>,
+        progress: &dyn Progress,
     ) -> Result<Stored> {
-        Err(Error::new(format!("add to {}", self.directory.display()), "not written yet"))
+        let _present = Presence::shared(&self.directory.join("lock"))?;
+        self.sweep_old();
+        let image = source.image()?;
+        let config = checked(&image)?;
+        let digest = Digest::of(&image.manifest_bytes);
+        let mut stored =
+            Stored { digest, tree: self.tree(&digest), skipped: Vec::new(), was_there: true };
+        let wait =
+            |holder: &str| progress.note(&format!("waiting for {holder}, who is at this image"));
+        let _lock = Lock::take(&self.unfinished(&digest, "tree.lock"), &wait)?;
+        if !self.tree(&digest).is_dir() {
+            stored.skipped = self.fetch_and_unpack(source, &image, &config, progress)?;
+            stored.was_there = false;
+        }
+        if let Some(name) = name {
+            self.link(name, &digest)?;
+        }
+        Ok(stored)
     }
+
+    fn fetch_and_unpack(
+        &self,
+        source: &dyn Source,
+        image: &Described,
+        config: &ImageConfiguration,
+        progress: &dyn Progress,
+    ) -> Result<Vec<String>> {
+        self.put_blob(&image.manifest_bytes)?;
+        self.put_blob(&image.config)?;
+        let layers = image.manifest.layers();
+        fetch::all(self, source, layers, progress, |arrivals| {
+            tree::make(self, image, config.rootfs().diff_ids(), progress, &|index| {
+                arrivals.wait_for(index)
+            })
+        })
+    }
+
+    /// Where an image is unpacked.
+    pub fn tree(&self, digest: &Digest) -> PathBuf {
+        self.directory.join("trees").join(digest.hex())
+    }
+
+    /// Where a blob is kept.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.directory.join("blobs/sha256").join(digest.hex())
+    }
+
+    fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+        self.blob(digest).metadata().is_ok_and(|found| found.is_file() && found.len() == size)
+    }
+
+    /// A directory for files without a name.
+    pub fn scratch(&self) -> PathBuf {
+        self.directory.join("tmp")
+    }
+
+    /// Gives an image's directory away, to a place where nothing is.
+    ///
+    /// # Errors
+    ///
+    /// Fails if something is there, or on another file system.
+    pub fn hand_over(&self, digest: &Digest, dest: &Path) -> Result<()> {
+        let made = fs::rename(self.tree(digest), dest);
+        made.map_err(|error| failed("make", dest, &error))
+    }
+
+    /// A file for what is unfinished.
+    fn unfinished(&self, digest: &Digest, kind: &str) -> PathBuf {
+        self.directory.join("tmp").join(format!("{}.{kind}", digest.hex()))
+    }
+
+    /// A name in `tmp` that nobody else uses.
+    fn passing(&self, kind: &str) -> PathBuf {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let host = nix::unistd::gethostname().unwrap_or_default();
+        let name = format!("{}-{}-{number}.{kind}", host.display(), std::process::id());
+        self.directory.join("tmp").join(name)
+    }
+
+    /// Keeps a small blob that is in memory.
+    fn put_blob(&self, bytes: &[u8]) -> Result<()> {
+        let digest = Digest::of(bytes);
+        if self.has_blob(&digest, bytes.len() as u64) {
+            return Ok(());
+        }
+        let part = self.passing("part");
+        write(&part, bytes)?;
+        self.keep_blob(&part, &digest)
+    }
+
+    /// Gives a blob that was verified its name. It may replace one: an equal one, or one whose size was wrong.
+    fn keep_blob(&self, part: &Path, digest: &Digest) -> Result<()> {
+        let path = self.blob(digest);
+        let closed = fs::set_permissions(part, Permissions::from_mode(0o444));
+        let kept = closed.and_then(|()| fs::rename(part, &path));
+        kept.map_err(|error| failed("write", &path, &error))
+    }
+}
+
+/// Writes a file that is only complete if it is there after a crash of the machine as well.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = fs::File::create(path).and_then(|mut file| {
+        io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|error| {
+        let _ = fs::remove_file(path);
+        failed("write", path, &error)
+    })
+}
+
+/// Compares what a source says of an image with itself; gives back the configuration.
+fn checked(image: &Described) -> Result<ImageConfiguration> {
+    let manifest = &image.manifest;
+    let found = Digest::of(&image.config);
+    let size = image.config.len() as u64;
+    digest::verify("the image's configuration", manifest.config(), found, size)?;
+    let config: ImageConfiguration = serde_json::from_slice(&image.config).map_err(|error| {
+        Error::new("read the image's configuration", error.to_string())
+            .hint("perhaps it is no image of a container: an artifact, an attestation")
+    })?;
+    let (layers, diffs) = (manifest.layers().len(), config.rootfs().diff_ids().len());
+    if layers != diffs {
+        let reason = format!("its manifest has {layers} layers, its configuration {diffs}");
+        return Err(Error::new("use the image", reason));
+    }
+    Ok(config)
 }

@@ -1,35 +1,167 @@
-//! Unpacks layers.
+//! Layers and root archives, unpacked by an ordinary user (docs/decisions/0023).
+//!
+//! Archives come from anywhere, so nothing in them is believed: no name leads out of the root
+//! directory, nothing has a size without a limit, and what cannot be is refused by name.
 
-use std::io::Read;
-use std::path::Path;
+mod archive;
+mod fields;
+mod layer;
+mod names;
+mod sparse;
+mod tree;
 
-use runtime::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-/// What came of the layers that were unpacked into one tree.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// What was left out, and why, a line each.
-    pub skipped: Vec<String>,
-    /// Files made.
-    pub files: u64,
-    /// Bytes written to them.
+use nix::errno::Errno;
+use runtime::error::{Cause, Error, Result};
+
+/// Names of what was left out that are kept; hostile archives have millions of them.
+const NAMES_KEPT: usize = 1000;
+
+/// What an archive may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Members, of all layers.
+    pub entries: u64,
+    /// Bytes, of all layers without compression.
     pub bytes: u64,
 }
 
-/// Unpacks a layer, compressed or not, over what lower layers have put there.
-///
-/// # Errors
-///
-/// Fails as reading and writing fail, and if the layer would leave the tree.
-pub fn layer(_stream: &mut dyn Read, root: &Path, _report: &mut Report) -> Result<()> {
-    Err(Error::new(format!("unpack a layer into {}", root.display()), "not written yet"))
+/// What came of unpacking, of one layer or several.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was not made, by its name in the archive and why: devices, pipes.
+    pub skipped: Vec<String>,
+    /// What of that has no place in the list.
+    pub skipped_more: u64,
+    /// Members that were made.
+    pub files: u64,
+    /// Bytes of their contents.
+    pub bytes: u64,
+    /// Extended attributes that were left out, as they are not for users to set.
+    pub xattrs_skipped: u64,
+    /// What unpacking may take.
+    pub limits: Limits,
+    /// Members and bytes that were read so far.
+    entries: u64,
+    read: u64,
+    /// The times of directories, by their path in the tree; set when all is there.
+    times: BTreeMap<PathBuf, (i64, u32)>,
 }
 
-/// Does what had to wait for the last layer: modes and times of directories.
+/// How the names in an archive are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A layer, whose whiteouts remove what layers below it have.
+    Layer,
+    /// The files of a tree, and nothing else: a name is a name.
+    Plain,
+}
+
+impl Default for Limits {
+    /// A terabyte, which no image has.
+    fn default() -> Self {
+        Limits { entries: 10_000_000, bytes: 1 << 40 }
+    }
+}
+
+impl Limits {
+    /// The limits of what takes so many bytes as it is stored: two hundred times as much, and
+    /// 4 GiB in any case. Text becomes a tenth by compression; what becomes less than a
+    /// two-hundredth is there to fill a disk.
+    pub fn stored(bytes: u64) -> Self {
+        Limits { bytes: bytes.saturating_mul(200).max(4 << 30), ..Limits::default() }
+    }
+}
+
+impl Report {
+    /// A report for layers that may take so much.
+    pub fn within(limits: Limits) -> Self {
+        Report { limits, ..Report::default() }
+    }
+
+    fn skip(&mut self, what: String) {
+        if self.skipped.len() < NAMES_KEPT {
+            self.skipped.push(what);
+        } else {
+            self.skipped_more += 1;
+        }
+    }
+}
+
+/// Unpacks a layer, which is decompressed already, over those that are in a root directory.
+///
+/// The stream is read to its end, also what follows the archive in it.
 ///
 /// # Errors
 ///
-/// Fails as changing them fails.
-pub fn finish(_root: &Path, _report: &mut Report) -> Result<()> {
+/// Fails if the archive is damaged, hostile or larger than it may be, and if a file cannot be
+/// made. What was made until then stays in the root directory; nothing is outside of it.
+pub fn layer(stream: &mut dyn Read, root: &Path, report: &mut Report) -> Result<()> {
+    archive(stream, Form::Layer, root, report)
+}
+
+/// Unpacks an archive, as [`layer`] does.
+///
+/// # Errors
+///
+/// As [`layer`].
+pub fn archive(stream: &mut dyn Read, form: Form, root: &Path, report: &mut Report) -> Result<()> {
+    layer::unpack(stream, form, root, report)
+}
+
+/// Sets the times of directories, after the last layer.
+///
+/// # Errors
+///
+/// Fails if the kernel does not take them.
+pub fn finish(root: &Path, report: &mut Report) -> Result<()> {
+    let mut tree = tree::Tree::open(root).map_err(|cause| unusable(root, cause))?;
+    for (path, time) in std::mem::take(&mut report.times) {
+        let set = tree.find(&path).and_then(|directory| match directory {
+            Some(directory) => directory.set_time(".".as_ref(), time),
+            None => Ok(()),
+        });
+        set.map_err(|cause| Error::new(format!("set the time of {}", path.display()), cause))?;
+    }
     Ok(())
+}
+
+fn unusable(root: &Path, cause: Cause) -> Error {
+    Error::new(format!("unpack into {}", root.display()), cause)
+}
+
+/// An archive that cannot be read.
+fn broken(cause: Cause) -> Error {
+    let hint = match &cause {
+        Cause::Reason(_) => Some("copy or pull it again; if that does not help, it was made wrong"),
+        Cause::Errno(_) => None,
+    };
+    Error::new("unpack the archive", cause).hint_if_some(hint.map(str::to_owned))
+}
+
+/// A member that cannot be unpacked.
+fn refused(name: &[u8], cause: Cause) -> Error {
+    let hint = match &cause {
+        Cause::Reason(_) => {
+            Some("nothing was written outside of the image; use one of another source")
+        }
+        Cause::Errno(Errno::ENOSPC | Errno::EDQUOT) => {
+            Some("make room, or unpack it to another file system")
+        }
+        Cause::Errno(_) => None,
+    };
+    let attempt = format!("unpack {} of the archive", names::shown(name));
+    Error::new(attempt, cause).hint_if_some(hint.map(str::to_owned))
+}
+
+/// An error of a stream, in words where it has no number.
+fn from_io(error: &io::Error) -> Cause {
+    match error.raw_os_error() {
+        Some(errno) => Cause::Errno(Errno::from_raw(errno)),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "it is not complete".into(),
+        None => format!("it is damaged: {error}").into(),
+    }
 }

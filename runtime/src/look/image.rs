@@ -45,7 +45,7 @@ impl Image {
     pub fn look(named: &Path, host: &Host) -> Result<Self> {
         let fail = |errno: Errno| {
             Error::new(format!("use {} as an image", named.display()), errno)
-                .hint_if_some(unreadable_hint(errno, named))
+                .hint_if_some(unreadable_hint(errno))
         };
         let path = host.cwd.join(named);
         let open = |path: &Path| match DirectoryTree::open(path) {
@@ -89,8 +89,7 @@ impl Image {
     /// Looks into a file; its first bytes tell what it is.
     fn look_into(path: &Path, named: &Path) -> Result<Self> {
         let use_it = || format!("use {} as an image", quoted(named));
-        let fail =
-            |errno: Errno| Error::new(use_it(), errno).hint_if_some(unreadable_hint(errno, named));
+        let fail = |errno: Errno| Error::new(use_it(), errno).hint_if_some(unreadable_hint(errno));
         let file = File::open_regular(path).map_err(fail)?;
         let mut start = [0; 512];
         let count = Source::read_at(&file, 0, &mut start).map_err(fail)?;
@@ -129,12 +128,12 @@ impl Image {
 
 const METADATA_HINT: &str = "repair the file, or remove it: an image runs without metadata";
 
-fn unreadable_hint(errno: Errno, named: &Path) -> Option<String> {
+fn unreadable_hint(errno: Errno) -> Option<String> {
     let text = match errno {
-        Errno::ENOENT if named.to_string_lossy().contains(':') => {
-            "IMAGE is a directory; an image of a registry must be unpacked first"
+        Errno::ENOENT => {
+            "IMAGE is the path of an unpacked image's root directory or of a packed image, or its \
+             name in the store (himage list)"
         }
-        Errno::ENOENT => "IMAGE is the path of an unpacked image's root directory",
         Errno::EACCES => {
             "the image or a directory above it is closed to you; its owner can open it with \
              chmod -R a+rX IMAGE\n\
@@ -169,7 +168,7 @@ fn flawed(flaw: Flaw, named: &Path) -> Error {
         ),
         Flaw::Unreadable(errno) => {
             return Error::new(format!("use {name} as an image"), errno)
-                .hint_if_some(unreadable_hint(errno, named));
+                .hint_if_some(unreadable_hint(errno));
         }
         _ => "the file is damaged or not complete; copy or make it again".to_owned(),
     };

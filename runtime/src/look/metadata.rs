@@ -1,8 +1,9 @@
 //! What an image says about itself: variables, work directory, command, labels.
 //!
 //! Four sources are known, and the first that exists counts: the OCI image configuration that
-//! `himage` keeps beside the root directory (`image.json`), an OCI bundle's `config.json`,
-//! Charliecloud's `/ch`, and Singularity's `/.singularity.d`.
+//! `himage` keeps beside the root directory (`image.json`), or inside of what it packs
+//! (`/.hrun/image.json`); an OCI bundle's `config.json`; Charliecloud's `/ch`; and Singularity's
+//! `/.singularity.d`. An image configuration without `config`, which `himage` makes of a root directory, says nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -62,7 +63,7 @@ pub fn bundle(tree: &DirectoryTree) -> Result<Bundle> {
     let has_root = is("rootfs", Kind::Directory);
     if has_root && is("image.json", Kind::File) {
         let config = read_image_configuration(&named.join("image.json"))?;
-        return Ok(Bundle { root: Some(named.join("rootfs")), config: Some(config) });
+        return Ok(Bundle { root: Some(named.join("rootfs")), config });
     }
     if is("config.json", Kind::File) {
         let read = read_runtime_configuration(&named.join("config.json"));
@@ -79,7 +80,7 @@ pub fn bundle(tree: &DirectoryTree) -> Result<Bundle> {
         return Ok(Bundle::default());
     }
     let config = match named.with_file_name("image.json") {
-        file if file.is_file() => Some(read_image_configuration(&file)?),
+        file if file.is_file() => read_image_configuration(&file)?,
         _ => match named.with_file_name("config.json") {
             file if file.is_file() => Some(read_runtime_configuration(&file)?.1),
             _ => None,
@@ -94,6 +95,12 @@ pub fn bundle(tree: &DirectoryTree) -> Result<Bundle> {
 ///
 /// Fails if there is a configuration and it cannot be read.
 pub fn inside(tree: &Contents) -> Result<Config> {
+    if tree.kind(Path::new("/.hrun")) == Ok(Some(Kind::Directory))
+        && let Some(json) = read_optional(tree, Path::new(PACKED))?
+        && let Some(config) = image_configuration(&json, Path::new(PACKED))?
+    {
+        return Ok(config);
+    }
     if tree.kind(Path::new("/ch")) == Ok(Some(Kind::Directory)) {
         return charliecloud(tree);
     }
@@ -103,17 +110,21 @@ pub fn inside(tree: &Contents) -> Result<Config> {
     Ok(Config::default())
 }
 
-fn read_image_configuration(path: &Path) -> Result<Config> {
-    let json = read_whole(path)?;
+/// Where `himage` puts the configuration of an image that it packs.
+const PACKED: &str = "/.hrun/image.json";
+
+fn read_image_configuration(path: &Path) -> Result<Option<Config>> {
+    image_configuration(&read_whole(path)?, path)
+}
+
+fn image_configuration(json: &[u8], path: &Path) -> Result<Option<Config>> {
     let image: ImageConfiguration =
-        serde_json::from_slice(&json).map_err(|error| syntax_error(path, &error))?;
-    let Some(config) = image.config() else {
-        return Ok(Config { source: path.display().to_string(), ..Config::default() });
-    };
+        serde_json::from_slice(json).map_err(|error| syntax_error(path, &error))?;
+    let Some(config) = image.config() else { return Ok(None) };
     let mut command: Vec<OsString> = Vec::new();
     command.extend(config.entrypoint().iter().flatten().map(OsString::from));
     command.extend(config.cmd().iter().flatten().map(OsString::from));
-    Ok(Config {
+    Ok(Some(Config {
         source: path.display().to_string(),
         environment: literal_assignments(config.env().iter().flatten()),
         directory: config.working_dir().as_ref().and_then(|directory| absolute(directory)),
@@ -121,7 +132,7 @@ fn read_image_configuration(path: &Path) -> Result<Config> {
         user: config.user().clone().filter(|user| !user.is_empty()),
         labels: config.labels().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         skipped: Vec::new(),
-    })
+    }))
 }
 
 fn read_runtime_configuration(path: &Path) -> Result<(PathBuf, Config)> {

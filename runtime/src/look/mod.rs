@@ -18,3 +18,4 @@ pub mod metadata;
 pub mod packed;
 pub mod program;
 pub mod sif;
+pub mod stored;

@@ -26,6 +26,7 @@ pub enum Name {
     Write,
     WriteFake,
     Overlay,
+    Store,
     Nv,
     Rocm,
     Intel,

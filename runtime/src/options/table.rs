@@ -128,6 +128,17 @@ pub const OPTIONS: &[Row] = &[
         ..FLAG
     },
     Row {
+        name: Name::Store,
+        long: "store",
+        takes: Takes::Value("DIR"),
+        section: Section::Files,
+        help: "Looks in DIR for an image that is given by name",
+        manual: "IMAGE is a name if there is no such file: debian:12 is what himage pull debian:12 has put \
+                 there. Without it the store is $XDG_DATA_HOME/hrun, or ~/.local/share/hrun; himage \
+                 uses the same, and the same variable and configuration.",
+        ..FLAG
+    },
+    Row {
         name: Name::Nv,
         long: "nv",
         aliases: &["nvidia"],

@@ -187,6 +187,8 @@ pub struct Request {
     pub private_tmp: Option<Asked<Option<String>>>,
     /// Where the command may write.
     pub write: Option<Asked<Write>>,
+    /// Where images are looked for by name.
+    pub store: Option<PathBuf>,
     /// Show NVIDIA GPUs.
     pub nvidia: Option<Asked<Wanted>>,
     /// Show AMD GPUs.
@@ -302,6 +304,7 @@ impl Merge {
             Name::Write | Name::WriteFake | Name::Overlay => {
                 self.set_write(write(setting).map_err(refuse)?, on, &origin)?;
             }
+            Name::Store => request.store = Some(PathBuf::from(value)),
             Name::Nv => request.nvidia = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Rocm => request.amd = wanted(&setting.given, &origin).map_err(refuse)?,
             Name::Intel => request.intel = wanted(&setting.given, &origin).map_err(refuse)?,

@@ -1,0 +1,124 @@
+//! Compressed streams, told apart by their first bytes.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use liblzma::stream::{CONCATENATED, Stream};
+
+/// How a stream is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, RFC 1952.
+    Gzip,
+    /// Zstandard, RFC 8878.
+    Zstd,
+    /// xz.
+    Xz,
+    /// bzip2.
+    Bzip2,
+}
+
+/// What an xz stream may ask for; `xz -9` needs 65 MiB.
+const XZ_MEMORY: u64 = 256 << 20;
+
+impl Compression {
+    /// Tells it by the first bytes.
+    pub fn of(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Compression::Gzip,
+            // A frame that is to be skipped, as zstd:chunked and pzstd begin, has another number.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Compression::Bzip2,
+            _ => Compression::None,
+        }
+    }
+}
+
+/// The stream as it was before it was compressed, and how it was.
+///
+/// # Errors
+///
+/// Fails as reading the first bytes fails.
+pub fn decoder<'a>(
+    stream: impl Read + Send + 'a,
+) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
+    // A chain of the first bytes and the rest: a pipe may give them one by one.
+    let mut stream = BufReader::with_capacity(1 << 17, stream);
+    let mut start = Vec::new();
+    while start.len() < 6 {
+        let more = match stream.fill_buf() {
+            Ok(more) => more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let count = more.len().min(6 - start.len());
+        if count == 0 {
+            break;
+        }
+        start.extend_from_slice(&more[..count]);
+        stream.consume(count);
+    }
+    let compression = Compression::of(&start);
+    let whole = io::Cursor::new(start).chain(stream);
+    let decoder: Box<dyn Read + Send + 'a> = match compression {
+        Compression::None => Box::new(whole),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+        Compression::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
+        }
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
+    };
+    Ok((compression, decoder))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// Gives one byte at a time, as a slow pipe does.
+    struct Slow<'a>(&'a [u8]);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = buffer.len().min(1);
+            self.0.read(&mut buffer[..count])
+        }
+    }
+
+    #[track_caller]
+    fn reads(packed: &[u8], compression: Compression, wanted: &[u8]) {
+        let (found, mut decoder) = decoder(Slow(packed)).unwrap();
+        assert_eq!(found, compression);
+        let mut text = Vec::new();
+        decoder.read_to_end(&mut text).unwrap();
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn every_compression_is_known_in_several_parts() {
+        let text = b"some text, some text, some text".repeat(100);
+        let twice = text.repeat(2);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&text).unwrap();
+        reads(&gzip.finish().unwrap().repeat(2), Compression::Gzip, &twice);
+        let zstd = zstd::encode_all(&text[..], 3).unwrap();
+        reads(&zstd.repeat(2), Compression::Zstd, &twice);
+        let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 2][..], &zstd].concat();
+        reads(&skipped, Compression::Zstd, &text);
+        let mut xz = Vec::new();
+        liblzma::read::XzEncoder::new(&text[..], 1).read_to_end(&mut xz).unwrap();
+        reads(&xz.repeat(2), Compression::Xz, &twice);
+        let mut bzip2 = Vec::new();
+        let level = bzip2::Compression::fast();
+        bzip2::read::BzEncoder::new(&text[..], level).read_to_end(&mut bzip2).unwrap();
+        reads(&bzip2.repeat(2), Compression::Bzip2, &twice);
+        reads(&text, Compression::None, &text);
+        reads(b"", Compression::None, b"");
+    }
+}

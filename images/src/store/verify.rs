@@ -1,0 +1,88 @@
+//! Whether a store still has what it was given.
+
+use std::fs::{self, File};
+use std::io;
+
+use runtime::error::Result;
+
+use super::{Kept, Store, files};
+use crate::digest::{Digest, Hashing};
+use crate::failure::failed;
+use crate::progress::Progress;
+
+/// What is wrong with an image, and how much of it was compared.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The image.
+    pub digest: Digest,
+    /// What is wrong, a line each.
+    pub flaws: Vec<String>,
+}
+
+impl Store {
+    /// Compares an image's blobs with their digests, and its tree with the list made of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if something cannot be read; what is missing or wrong is a flaw and no failure.
+    pub fn verify(&self, kept: &Kept, progress: &dyn Progress) -> Result<Verified> {
+        let mut flaws = Vec::new();
+        for digest in kept.blobs() {
+            let path = self.blob(&digest);
+            let mut hashing = match File::open(&path) {
+                Ok(file) => Hashing::new(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    flaws.push(format!("blob {digest} is missing"));
+                    continue;
+                }
+                Err(error) => return Err(failed("read", &path, &error)),
+            };
+            let fail = |error: io::Error| failed("read", &path, &error);
+            let size = path.metadata().map_err(fail)?.len();
+            let task = progress.begin(&format!("verify {}", digest.short()), Some(size));
+            io::copy(&mut hashing, &mut Advance(task.as_ref())).map_err(fail)?;
+            let (found, _) = hashing.finish();
+            if found != digest {
+                flaws.push(format!("blob {digest} has the digest {found}"));
+            }
+        }
+        let contents = match &kept.contents {
+            Ok(contents) => contents,
+            Err(error) => {
+                flaws.push(error.to_string());
+                return Ok(Verified { digest: kept.digest, flaws });
+            }
+        };
+        let _task = progress.begin(&format!("verify the files of {}", kept.digest.short()), None);
+        for (name, digest) in [
+            ("manifest.json", Some(kept.digest)),
+            ("image.json", Digest::wanted(contents.manifest.config()).ok()),
+        ] {
+            let path = kept.tree.join(name);
+            let bytes = fs::read(&path).map_err(|error| failed("read", &path, &error))?;
+            if Some(Digest::of(&bytes)) != digest {
+                flaws.push(format!("{name} is changed"));
+            }
+        }
+        let list = kept.tree.join(files::NAME);
+        match fs::read(&list) {
+            Ok(listed) => flaws.extend(files::compare(&kept.tree.join("rootfs"), &listed)?),
+            Err(error) => flaws.push(format!("the list of its files cannot be read: {error}")),
+        }
+        Ok(Verified { digest: kept.digest, flaws })
+    }
+}
+
+/// Tells a task how much was written to it.
+struct Advance<'a>(&'a dyn crate::progress::Task);
+
+impl io::Write for Advance<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.advance(bytes.len() as u64);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
