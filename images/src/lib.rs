@@ -7,6 +7,7 @@ pub mod compression;
 pub mod digest;
 pub mod failure;
 pub mod local;
+pub mod pack;
 pub mod progress;
 pub mod reference;
 pub mod source;
