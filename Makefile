@@ -24,7 +24,7 @@ build:
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
     binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev \
     slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb \
-    squashfs-tools attr
+    squashfs-tools attr docker-registry skopeo openssl
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 
