@@ -24,7 +24,7 @@ build:
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
     binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev \
     slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb \
-    squashfs-tools attr docker-registry skopeo openssl
+    squashfs-tools attr docker-registry skopeo openssl umoci xz-utils zstd bzip2
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 
@@ -91,11 +91,13 @@ order: images drivers programs
 	@link/order.sh $(TARGET) $(PROFILE)
 
 install: build
-	install -D -m 755 $(BUILT)/hrun $(DESTDIR)$(PREFIX)/bin/hrun
-	install -D -m 644 docs/hrun.1 $(DESTDIR)$(PREFIX)/share/man/man1/hrun.1
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILT)/hrun $(BUILT)/himage
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 docs/hrun.1 docs/himage.1
 	install -D -m 644 docs/completions/hrun.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hrun
-	install -D -m 644 docs/completions/_hrun $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_hrun
-	install -D -m 644 docs/completions/hrun.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/hrun.fish
+	install -D -m 644 docs/completions/himage.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/himage
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/site-functions docs/completions/_hrun docs/completions/_himage
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d docs/completions/hrun.fish \
+	    docs/completions/himage.fish
 
 # Side by side with its peers, as an ordinary user: make bench [QUICK=1] [MACHINE=WORD].
 MACHINE ?= $(shell uname -m)-$(shell nproc)cpu

@@ -1,16 +1,19 @@
 //! `himage import`: images that lie on this machine.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 use images::local::{self, Opening};
+use images::pack::Place;
 use images::reference::Reference;
 use images::source::Source;
+use images::store::Store;
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
-use crate::{progress, store, usage};
+use crate::{progress, report, store, usage};
 
 /// The words of `himage import`.
 pub fn command() -> Command {
@@ -24,7 +27,10 @@ pub fn command() -> Command {
              DEST, which hrun runs as well.",
         )
         .arg(usage::word("SOURCE", "A file, a directory, or - for standard input").required(true))
-        .arg(usage::word("NAME", "What to call it"))
+        .arg(usage::word(
+            "NAME|DEST",
+            "What to call it, or a directory to make, which begins with / or ./",
+        ))
         .arg(
             Arg::new("image")
                 .long("image")
@@ -40,7 +46,21 @@ pub fn command() -> Command {
 /// Fails if SOURCE is no image, or cannot be stored.
 pub fn run(words: &ArgMatches) -> Result<()> {
     let path = words.get_one::<OsString>("SOURCE").map(PathBuf::from).unwrap_or_default();
-    keep(words, &path, usage::text(words, "NAME")?)
+    let wanted = words.get_one::<OsString>("NAME|DEST");
+    match wanted.filter(|wanted| is_path(wanted)) {
+        Some(dest) => unpack(words, &path, Path::new(dest)),
+        None => keep(words, &path, usage::text(words, "NAME|DEST")?),
+    }
+}
+
+/// A path begins like one; names of images do not.
+fn is_path(word: &OsStr) -> bool {
+    let word = word.as_bytes();
+    word.starts_with(b"/")
+        || word == b"."
+        || word == b".."
+        || word.starts_with(b"./")
+        || word.starts_with(b"../")
 }
 
 /// Keeps an image in the store.
@@ -81,4 +101,23 @@ fn name_of(source: &dyn Source, path: &Path) -> Result<Reference> {
         let hint = format!("himage import {} NAME", quoted(path));
         Error::new("name the image", "neither it nor its file says what it is called").hint(hint)
     })
+}
+
+/// Unpacks an image to a directory of its own, by a store beside it that is gone afterwards.
+fn unpack(words: &ArgMatches, path: &Path, dest: &Path) -> Result<()> {
+    if dest.symlink_metadata().is_ok() {
+        let attempt = format!("import to {}", quoted(dest));
+        return Err(Error::new(attempt, "it is there already")
+            .hint(format!("remove it, or choose another place: rm -r {}", quoted(dest))));
+    }
+    let place = Place::beside(dest, false)?;
+    let store = Store::open(&place.scratch().join("store"))?;
+    let progress = progress::wanted(words);
+    let source = open(words, path, &store.scratch(), progress.as_ref())?;
+    let stored = store.add(source.as_ref(), None, progress.as_ref())?;
+    drop(progress);
+    store.hand_over(&stored.digest, &place.product())?;
+    place.finish()?;
+    store::say_skipped(words, &stored);
+    report::print(&format!("{} {}\n", quoted(dest), stored.digest))
 }

@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "hrun and its doctor ask for more of it")]
 mod config;
 mod convert;
+#[cfg(test)]
+mod docs;
 mod import;
 mod inspect;
 mod list;

@@ -133,7 +133,7 @@ fn is_host(registry: &str) -> bool {
     };
     has_port
         && match address {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            Some(address) => address.parse::<core::net::Ipv6Addr>().is_ok(),
             None => host.split('.').all(is_name),
         }
 }

@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod groups;
 pub mod image;
+pub mod keep;
 pub mod launcher;
 pub mod live;
 pub mod machine;

@@ -73,10 +73,17 @@ impl Outcome {
     /// As [`Outcome::fails`], with another status.
     #[track_caller]
     pub fn fails_with(self, status: i32, parts: &[&str]) -> String {
+        self.fails_as("hrun", status, parts)
+    }
+
+    /// As [`Outcome::fails_with`], of another program.
+    #[track_caller]
+    pub fn fails_as(self, program: &str, status: i32, parts: &[&str]) -> String {
         assert_eq!(self.status, Some(status), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         assert_eq!(self.stdout, "");
-        assert!(self.stderr.starts_with("hrun: cannot "), "{}", self.stderr);
-        assert_eq!(self.stderr.matches("hrun: ").count(), 1, "one message: {}", self.stderr);
+        assert!(self.stderr.starts_with(&format!("{program}: cannot ")), "{}", self.stderr);
+        let messages = self.stderr.matches(&format!("{program}: ")).count();
+        assert_eq!(messages, 1, "one message: {}", self.stderr);
         for part in parts {
             assert!(self.stderr.contains(part), "no '{part}' in:\n{}", self.stderr);
         }

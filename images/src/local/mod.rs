@@ -18,7 +18,7 @@ use runtime::text::quoted;
 use self::docker::DockerArchive;
 use self::layout::Layout;
 use self::parts::{Archive, Directory, Files};
-use self::root::RootArchive;
+use self::root::{DirectoryImage, RootArchive};
 use crate::compression::{self, Compression};
 use crate::failure::failed;
 use crate::progress::Progress;
@@ -73,9 +73,7 @@ fn open_directory(opening: &Opening) -> Result<Box<dyn Source>> {
         let files = Directory::new(directory);
         return Ok(Box::new(Layout::open(Box::new(files), directory, opening.image)?));
     }
-    let name = quoted(directory);
-    Err(Error::new(format!("import {name}"), "it is a directory, and no OCI layout")
-        .hint(format!("tar -C {name} -c . | himage import - NAME")))
+    Ok(Box::new(DirectoryImage::open(opening)?))
 }
 
 fn open_file(opening: &Opening, mut file: File) -> Result<Box<dyn Source>> {

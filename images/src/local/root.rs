@@ -1,21 +1,24 @@
 //! Root directories, as they are and in archives: images of one layer that say nothing of themselves.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use oci_spec::image::{
     Descriptor, ImageConfiguration, ImageConfigurationBuilder, Os, RootFsBuilder,
 };
-use runtime::error::{Error, Result};
+use runtime::error::{Cause, Error, Result};
+use runtime::text::quoted;
 
 use super::docker::{described, descriptor, layer_type};
 use super::parts::Part;
 use super::tarball::Scanned;
-use super::{Opening, platform, spool};
+use super::{Opening, nameless, platform, spool};
 use crate::compression::{self, Compression};
 use crate::digest::{Digest, Hashing};
 use crate::failure::failed;
+use crate::pack;
 use crate::source::{Described, Source};
 
 /// Quick, and a third of the size.
@@ -113,4 +116,53 @@ fn configuration(said: Option<ImageConfiguration>, layer: &Digest) -> Result<Vec
     // Sorted: the same directory has the same digest.
     let sorted = serde_json::to_value(&made).and_then(|value| serde_json::to_vec(&value));
     sorted.map_err(|error| fail(error.to_string()))
+}
+
+/// A root directory: debootstrap's, or the one below a directory that `himage` has made.
+pub struct DirectoryImage(RootArchive);
+
+impl DirectoryImage {
+    /// Packs a directory into a layer.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is empty, or cannot be read.
+    pub(super) fn open(opening: &Opening) -> Result<Self> {
+        let beside = opening.path.join("image.json");
+        let (root, said) = match fs::read(&beside) {
+            Ok(json) if opening.path.join("rootfs").is_dir() => {
+                let said = serde_json::from_slice(&json).map_err(|error| {
+                    Error::new(format!("read {}", beside.display()), error.to_string())
+                })?;
+                (opening.path.join("rootfs"), Some(said))
+            }
+            _ => (opening.path.to_owned(), None),
+        };
+        let _task = opening.progress.begin(&format!("pack {}", quoted(&root)), None);
+        let mut file = nameless(opening.scratch)?;
+        let write = |error: io::Error| failed("write to", opening.scratch, &error);
+        let encoder = zstd::Encoder::new(Hashing::new(&mut file), LEVEL).map_err(write)?;
+        let mut sink = BufWriter::with_capacity(1 << 18, Hashing::new(encoder));
+        pack::archive(&root, &mut sink).map_err(|error| match error.cause {
+            Cause::Errno(errno @ (Errno::ENOSPC | Errno::EDQUOT)) => write(errno.into()),
+            _ => error,
+        })?;
+        let sink = sink.into_inner().map_err(|error| write(error.into_error()))?;
+        let (encoder, plain, _) = sink.into_parts();
+        let (digest, size) = encoder.finish().map_err(write)?.finish();
+        let layer = Part::whole(file).map_err(write)?;
+        let layers = vec![descriptor(layer_type(Compression::Zstd), size, &digest)?];
+        let image = described(configuration(said, &plain)?, layers, None)?;
+        Ok(DirectoryImage(RootArchive { layer, image }))
+    }
+}
+
+impl Source for DirectoryImage {
+    fn image(&self) -> Result<Described> {
+        self.0.image()
+    }
+
+    fn blob(&self, blob: &Descriptor, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        self.0.blob(blob, from)
+    }
 }
