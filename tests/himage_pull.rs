@@ -126,7 +126,7 @@ fn what_is_there_already_costs_one_request() {
     let registry = Registry::start();
     let mut layout = Layout::new();
     let image = layout.image("amd64", &[("data", b"once")]);
-    let index = layout.index(&[image.clone()]);
+    let index = layout.index(std::slice::from_ref(&image));
     layout.write_index(&[("alone", &image), ("listed", &index)]);
     registry.push(&layout, "alone", "alone", &[]);
     registry.push(&layout, "listed", "listed", &["--all"]);

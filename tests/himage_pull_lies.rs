@@ -220,7 +220,7 @@ fn what_is_no_manifest_is_none() {
     refused(&chart.serve(never), &["no container image but 'application/vnd.cncf.helm"]);
     let web = shelf.serve(|asked, _| {
         let head = "HTTP/1.1 200 OK\r\n\r\n".to_owned();
-        asked.path.contains("/manifests/").then(|| Said::Endless(head))
+        asked.path.contains("/manifests/").then_some(Said::Endless(head))
     });
     refused(&web, &["more than 4096 KiB"]);
 }

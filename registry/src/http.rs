@@ -59,8 +59,8 @@ pub struct Answer {
 
 /// A name is looked up and a connection made within this.
 const CONNECT: Duration = Duration::from_secs(30);
-/// An answer begins within this: a registry that fetches from another one first takes its time.
-const RESPOND: Duration = Duration::from_secs(120);
+/// The head of an answer has come by then.
+pub const RESPOND: Duration = Duration::from_secs(120);
 /// A connection that is silent for so long is given up.
 pub const SILENCE: Duration = Duration::from_secs(60);
 /// What fits into memory has come by then.

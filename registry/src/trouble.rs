@@ -9,7 +9,7 @@ use ureq::http::StatusCode;
 use ureq::{Error, Timeout};
 
 use crate::failure::{Failure, Kind, shown};
-use crate::http::SILENCE;
+use crate::http::{RESPOND, SILENCE};
 use crate::proxy::Proxy;
 use crate::url::{Url, is_loopback};
 
@@ -33,6 +33,10 @@ pub fn in_words(error: Error, url: &Url, proxy: Option<&Proxy>) -> Failure {
             unreachable(url, "looking up its address takes too long", proxy)
         }
         Error::Timeout(Timeout::Connect) => unreachable(url, "it does not answer", proxy),
+        Error::Timeout(Timeout::RecvResponse) => {
+            let reason = format!("{server} has not answered within {} s", RESPOND.as_secs());
+            Failure::of(Kind::Again(None), reason)
+        }
         Error::Timeout(_) => {
             let reason = format!("{server} is silent (for {} s)", SILENCE.as_secs());
             Failure::of(Kind::Again(None), reason)
