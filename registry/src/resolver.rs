@@ -52,10 +52,8 @@ fn addresses(host: &str, patience: Duration) -> Result<Vec<IpAddr>, ureq::Error>
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
-    // A name that begins with a dash is refused before it gets here (`host_and_port`), a `--`
-    // is for what comes one day.
     let mut getent = Command::new("getent");
-    match program::ask(getent.args(["--", "ahosts", host]), "", patience) {
+    match program::ask(getent.args(["ahosts", host]), "", patience) {
         Ok(answer) => Ok(in_answer(&String::from_utf8_lossy(&answer.output))),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             Err(ureq::Error::Timeout(ureq::Timeout::Resolve))

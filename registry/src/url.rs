@@ -117,7 +117,8 @@ pub fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
             let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            !host.is_empty() && host.bytes().all(letter)
+            // Nor could it be told from an option of a program that looks it up.
+            !host.is_empty() && !host.starts_with('-') && host.bytes().all(letter)
         }
     };
     fits.then_some((host, port))
@@ -175,6 +176,7 @@ mod tests {
             "https://quay.io:99999/",
             "https://quay.io:/",
             "https://[::1/",
+            "https://-x/",
             "https://[::1]x/",
             "https://a b/",
             "https://quay.io/\r\nHost:evil",
