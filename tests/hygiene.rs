@@ -9,7 +9,7 @@ use super::support::run::program;
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut todo: Vec<PathBuf> =
-        ["cli", "images", "runtime", "shim", "squashfs", "tests", "benches"]
+        ["cli", "images", "registry", "runtime", "shim", "squashfs", "tests", "benches"]
             .iter()
             .map(|name| root.join(name))
             .collect();

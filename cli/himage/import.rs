@@ -118,6 +118,6 @@ fn unpack(words: &ArgMatches, path: &Path, dest: &Path) -> Result<()> {
     drop(progress);
     store.hand_over(&stored.digest, &place.product())?;
     place.finish()?;
-    store::say_skipped(words, &stored);
+    store::say_skipped(words, &stored.skipped);
     report::print(&format!("{} {}\n", quoted(dest), stored.digest))
 }

@@ -1,18 +1,129 @@
-//! `himage pull`.
+//! `himage pull`: an image from a registry.
 
-use clap::{ArgMatches, Command};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use images::digest::Digest;
+use images::pack::Place;
+use images::reference::Reference;
+use images::store::Store;
+use registry::blob::NOT_WHAT_WAS_PUSHED;
+use registry::platform::Platform;
+use registry::remote::{Choices, Remote};
+use registry::site::Site;
 use runtime::error::{Error, Result};
+use runtime::text::quoted;
+
+use crate::{progress, report, store, usage};
 
 /// The words of `himage pull`.
 pub fn command() -> Command {
+    let option = |name: &'static str, value| Arg::new(name).long(name).value_name(value);
     Command::new("pull")
+        .about("Fetches an image from a registry")
+        .long_about(
+            "Fetches an image from a registry into the store, where hrun finds it by the same name, \
+             or unpacks it to DEST, which hrun runs as well. What is there already is not fetched again, and what was \
+             interrupted goes on where it was. Logins are those of docker, podman and skopeo; mirrors, \
+             certificate authorities and registries without encryption are configured in \
+             /etc/hrun/himage.toml and ~/.config/hrun/himage.toml.",
+        )
+        .arg(
+            usage::word("NAME", "debian:12, quay.io/group/app@sha256:..., localhost:5000/app")
+                .required(true),
+        )
+        .arg(usage::word("DEST", "A directory to make, instead of keeping the image in the store"))
+        .arg(
+            option("platform", "OS/ARCH[/VARIANT]")
+                .help("Takes the image for another kind of machine: linux/arm64"),
+        )
+        .arg(
+            option("ca", "FILE")
+                .value_parser(ValueParser::path_buf())
+                .action(ArgAction::Append)
+                .help("Believes the certificate authorities in FILE, too"),
+        )
+        .arg(
+            Arg::new("plain-http")
+                .long("plain-http")
+                .action(ArgAction::SetTrue)
+                .help("Asks the registry without encryption"),
+        )
 }
 
 /// Runs it.
 ///
 /// # Errors
 ///
-/// Fails as what it does fails.
-pub fn run(_words: &ArgMatches) -> Result<()> {
-    Err(Error::new("pull", "not written yet"))
+/// Fails if the registry cannot be asked or does not give the image, or if it cannot be kept.
+pub fn run(words: &ArgMatches) -> Result<()> {
+    let name = Reference::parse(usage::text(words, "NAME")?.unwrap_or_default())?;
+    let platform = words.get_one::<String>("platform").map(|text| {
+        Platform::parse(text).map_err(|reason| {
+            Error::new(format!("use --platform {text}"), reason)
+                .hint("linux/amd64, linux/arm64, linux/arm/v7")
+        })
+    });
+    let choices = Choices {
+        platform: platform.transpose()?,
+        plain_http: words.get_flag("plain-http"),
+        ca: words.get_many::<PathBuf>("ca").into_iter().flatten().cloned().collect(),
+    };
+    let site = Site::look()?;
+    match words.get_one::<OsString>("DEST") {
+        Some(dest) => unpack(words, &name, &choices, &site, Path::new(dest)),
+        None => keep(words, &name, &choices, &site),
+    }
+}
+
+/// Keeps an image in the store.
+fn keep(words: &ArgMatches, name: &Reference, choices: &Choices, site: &Site) -> Result<()> {
+    let store = store::open(words)?;
+    let kept = |digest: &Digest| fs::read(store.blob(digest)).ok();
+    let remote = Remote::new(name.clone(), choices, site, Box::new(kept))?;
+    store::add(words, &remote, Some(name)).map_err(|error| blamed(error, name))?;
+    if !words.get_flag("quiet") {
+        report::say(&format!("hrun {} -- COMMAND runs COMMAND in it", name.familiar()));
+    }
+    Ok(())
+}
+
+/// Unpacks an image to a directory of its own, by a store beside it that is gone afterwards.
+fn unpack(
+    words: &ArgMatches,
+    name: &Reference,
+    choices: &Choices,
+    site: &Site,
+    dest: &Path,
+) -> Result<()> {
+    if dest.symlink_metadata().is_ok() {
+        let attempt = format!("pull to {}", quoted(dest));
+        return Err(Error::new(attempt, "it is there already")
+            .hint(format!("remove it, or choose another place: rm -r {}", quoted(dest))));
+    }
+    let remote = Remote::new(name.clone(), choices, site, Box::new(|_| None))?;
+    let place = Place::beside(dest, false)?;
+    let store = Store::open(&place.scratch().join("store"))?;
+    let progress = progress::wanted(words);
+    let stored = store.add(&remote, None, progress.as_ref());
+    let stored = stored.map_err(|error| blamed(error, name))?;
+    drop(progress);
+    store.hand_over(&stored.digest, &place.product())?;
+    place.finish()?;
+    store::say_skipped(words, &stored.skipped);
+    report::print(&format!("{} {}\n", quoted(dest), stored.digest))
+}
+
+/// A layer that is not what the manifest says is nobody's fault here.
+fn blamed(error: Error, name: &Reference) -> Error {
+    match error.attempt.strip_prefix("use layer ") {
+        Some(layer) => {
+            let reason = format!("layer {layer}: {}", error.cause);
+            Error::new(format!("pull {}", name.familiar()), reason).hint(NOT_WHAT_WAS_PUSHED)
+        }
+        None => error,
+    }
 }

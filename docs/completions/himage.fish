@@ -28,7 +28,7 @@ complete -c himage -n "__fish_himage_needs_command" -l store -d 'Keeps images in
 complete -c himage -n "__fish_himage_needs_command" -s q -l quiet -d 'Says nothing of progress'
 complete -c himage -n "__fish_himage_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c himage -n "__fish_himage_needs_command" -s V -l version -d 'Print version'
-complete -c himage -n "__fish_himage_needs_command" -f -a "pull"
+complete -c himage -n "__fish_himage_needs_command" -f -a "pull" -d 'Fetches an image from a registry'
 complete -c himage -n "__fish_himage_needs_command" -f -a "import" -d 'Takes an image from an archive, a layout or a root directory'
 complete -c himage -n "__fish_himage_needs_command" -f -a "convert" -d 'Writes an image in another form'
 complete -c himage -n "__fish_himage_needs_command" -f -a "list" -d 'Lists the images of the store'
@@ -37,7 +37,10 @@ complete -c himage -n "__fish_himage_needs_command" -f -a "inspect" -d 'Says wha
 complete -c himage -n "__fish_himage_needs_command" -f -a "verify" -d 'Compares images of the store with their digests'
 complete -c himage -n "__fish_himage_needs_command" -f -a "remove" -d 'Removes images from the store'
 complete -c himage -n "__fish_himage_needs_command" -f -a "rm" -d 'Removes images from the store'
+complete -c himage -n "__fish_himage_using_subcommand pull" -l platform -d 'Takes the image for another kind of machine: linux/arm64' -r
+complete -c himage -n "__fish_himage_using_subcommand pull" -l ca -d 'Believes the certificate authorities in FILE, too' -r -F
 complete -c himage -n "__fish_himage_using_subcommand pull" -l store -d 'Keeps images in DIR' -r -F
+complete -c himage -n "__fish_himage_using_subcommand pull" -l plain-http -d 'Asks the registry without encryption'
 complete -c himage -n "__fish_himage_using_subcommand pull" -s q -l quiet -d 'Says nothing of progress'
 complete -c himage -n "__fish_himage_using_subcommand pull" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c himage -n "__fish_himage_using_subcommand import" -l image -d 'Which image, if there are several in SOURCE' -r

@@ -10,6 +10,7 @@ pub mod live;
 pub mod machine;
 pub mod oci;
 pub mod rank;
+pub mod registry;
 pub mod run;
 pub mod scratch;
 pub mod session;
@@ -18,6 +19,7 @@ pub mod terminal;
 pub mod tree;
 pub mod variables;
 pub mod way;
+pub mod web;
 
 pub use image::{Image, real};
 pub use live::Live;

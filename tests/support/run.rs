@@ -36,6 +36,13 @@ impl Outcome {
         self.stdout
     }
 
+    /// Asserts success, whatever is said on standard error, and gives back standard output.
+    #[track_caller]
+    pub fn succeeds(self) -> String {
+        assert_eq!(self.status, Some(0), "stderr: {}", self.stderr);
+        self.stdout
+    }
+
     /// Asserts success, and gives back the lines of standard output.
     #[track_caller]
     pub fn lines(self) -> Vec<String> {

@@ -1,0 +1,239 @@
+//! The bytes of a blob, however often the connection is cut.
+
+use std::io::{self, Read};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oci_spec::image::Descriptor;
+use ureq::BodyReader;
+
+use crate::endpoint::Endpoint;
+use crate::failure::{Failure, Kind, Tries};
+use crate::http::Answer;
+use crate::trouble;
+use crate::url::Url;
+
+/// Reads a blob from registries that should have it, the first one first.
+pub struct Blob<'a> {
+    endpoints: &'a [Endpoint],
+    digest: String,
+    size: u64,
+    position: u64,
+    /// What comes now, and from whom.
+    current: Option<(BodyReader<'static>, Url)>,
+    tries: Tries,
+    pace: Pace,
+}
+
+impl<'a> Blob<'a> {
+    /// Opens a blob at a byte.
+    ///
+    /// # Errors
+    ///
+    /// Fails if none of the registries has it.
+    pub fn open(endpoints: &'a [Endpoint], blob: &Descriptor, from: u64) -> Result<Self, Failure> {
+        let mut opened = Blob {
+            endpoints,
+            digest: blob.digest().to_string(),
+            size: blob.size(),
+            position: from,
+            current: None,
+            tries: Tries::default(),
+            pace: Pace::default(),
+        };
+        if from < opened.size {
+            opened.connect()?;
+        }
+        Ok(opened)
+    }
+
+    /// Who gave what came last, for messages.
+    pub fn server(&self) -> String {
+        let first = self.endpoints.first().map(Endpoint::server);
+        first.unwrap_or_default()
+    }
+
+    /// Asks until somebody answers.
+    fn connect(&mut self) -> Result<(), Failure> {
+        loop {
+            let Some(endpoint) = self.endpoints.first() else {
+                return Err(Failure::new("there is nobody to ask"));
+            };
+            let answer = endpoint.blob(&self.digest, self.position);
+            match answer.and_then(|answer| begin(answer, self.position, self.size)) {
+                Ok(current) => {
+                    self.current = Some(current);
+                    self.pace = Pace::default();
+                    return Ok(());
+                }
+                Err(failure) => self.after(failure)?,
+            }
+        }
+    }
+
+    /// Waits before the next try, or goes on to the next registry.
+    fn after(&mut self, failure: Failure) -> Result<(), Failure> {
+        let was_reached = self.endpoints.first().is_some_and(Endpoint::was_reached);
+        match self.tries.wait(failure, was_reached) {
+            Ok(wait) => thread::sleep(wait),
+            Err(failure) => match self.endpoints {
+                [_, rest @ ..] if !rest.is_empty() => {
+                    self.endpoints = rest;
+                    self.tries = Tries::default();
+                }
+                _ => return Err(failure),
+            },
+        }
+        Ok(())
+    }
+
+    /// Reads from the connection there is; `None` if it is cut.
+    fn read_on(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
+        let Some((body, url)) = &mut self.current else { return Ok(None) };
+        let left = self.size - self.position;
+        // A byte more than there should be: who sends one sends something else.
+        let most = usize::try_from(left.saturating_add(1)).unwrap_or(usize::MAX).min(buffer.len());
+        let cut = match body.read(&mut buffer[..most]) {
+            // All of it is there, whatever happens to the connection now.
+            Ok(0) | Err(_) if left == 0 => return Ok(Some(0)),
+            Ok(0) => {
+                Failure::of(Kind::Again(None), format!("{} has cut the connection", url.server()))
+            }
+            Ok(count) if count as u64 > left => {
+                let reason = format!(
+                    "{} sends more than the {} bytes that {} has",
+                    url.server(),
+                    self.size,
+                    self.digest
+                );
+                return Err(Failure::new(reason).hint(NOT_WHAT_WAS_PUSHED));
+            }
+            Ok(count) => {
+                self.position += count as u64;
+                if self.pace.is_fair(count) {
+                    self.tries.progress();
+                    return Ok(Some(count));
+                }
+                // These bytes are asked for again.
+                self.position -= count as u64;
+                Failure::of(Kind::Again(None), format!("{} hardly sends anything", url.server()))
+            }
+            Err(error) => trouble::in_words(ureq::Error::from(error), url, None),
+        };
+        self.current = None;
+        let reason = format!("{} (after {} of {} bytes)", cut.reason, self.position, self.size);
+        self.after(Failure { reason, ..cut })?;
+        Ok(None)
+    }
+}
+
+impl Read for Blob<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() || (self.position >= self.size && self.current.is_none()) {
+            return Ok(0);
+        }
+        loop {
+            if self.current.is_none() {
+                self.connect().map_err(io::Error::other)?;
+            }
+            if let Some(count) = self.read_on(buffer).map_err(io::Error::other)? {
+                return Ok(count);
+            }
+        }
+    }
+}
+
+/// What to do about a registry that does not have what it says.
+pub const NOT_WHAT_WAS_PUSHED: &str = "the registry, or a proxy before it, does not give what was pushed: try again, and tell who runs it";
+
+/// Begins to read an answer at the byte that was asked for.
+fn begin(answer: Answer, from: u64, size: u64) -> Result<(BodyReader<'static>, Url), Failure> {
+    let server = answer.url.server();
+    let lies =
+        |reason: String| Failure::new(format!("{server} {reason}")).hint(NOT_WHAT_WAS_PUSHED);
+    let length = answer.header("content-length").and_then(|text| text.parse::<u64>().ok());
+    if answer.status == 206 {
+        let range = answer.header("content-range").unwrap_or_default();
+        if range_of(range)
+            .is_none_or(|(first, all)| first != from || all.is_some_and(|it| it != size))
+        {
+            return Err(lies(format!(
+                "was asked for byte {from} of {size} on and sends '{}'",
+                range.escape_debug()
+            )));
+        }
+        return Ok((answer.body, answer.url));
+    }
+    if let Some(length) = length.filter(|length| *length != size) {
+        return Err(lies(format!("has {length} bytes where there should be {size}")));
+    }
+    // It does not know how to begin in the middle.
+    let mut body = answer.body;
+    let skipped = io::copy(&mut body.by_ref().take(from), &mut io::sink());
+    match skipped {
+        Ok(count) if count == from => Ok((body, answer.url)),
+        Ok(_) => Err(Failure::of(Kind::Again(None), format!("{server} has cut the connection"))),
+        Err(error) => Err(trouble::in_words(ureq::Error::from(error), &answer.url, None)),
+    }
+}
+
+/// The first byte of `bytes 5-9/10`, and how many there are in all.
+fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, all) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let first = range.split_once('-')?.0.trim().parse().ok()?;
+    let all = if all.trim() == "*" { None } else { Some(all.trim().parse().ok()?) };
+    Some((first, all))
+}
+
+/// Whether bytes come fast enough for a connection to be alive.
+struct Pace {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { since: Instant::now(), bytes: 0 }
+    }
+}
+
+impl Pace {
+    /// A modem does this in a second.
+    const LEAST: usize = 4096;
+    const WINDOW: Duration = Duration::from_secs(120);
+
+    /// So many bytes more have come.
+    fn is_fair(&mut self, count: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(count);
+        if self.since.elapsed() < Self::WINDOW {
+            return true;
+        }
+        let is_fair = self.bytes >= Self::LEAST;
+        *self = Pace::default();
+        is_fair
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read() {
+        assert_eq!(range_of("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(range_of("bytes 0-9/*"), Some((0, None)));
+        for text in
+            ["", "bytes", "bytes */10", "bytes 5-9", "items 5-9/10", "bytes -9/10", "bytes 5-9/x"]
+        {
+            assert_eq!(range_of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_only_drips_is_dead() {
+        let ago = Instant::now().checked_sub(Pace::WINDOW).unwrap();
+        assert!(!Pace { since: ago, bytes: 0 }.is_fair(1));
+        assert!(Pace { since: ago, bytes: 4095 }.is_fair(1));
+        assert!(Pace::default().is_fair(1));
+    }
+}
