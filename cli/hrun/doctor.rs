@@ -72,7 +72,7 @@ pub fn examine(request: &Request, host: &Host, kernel: &Kernel, format: Format) 
     let works = checks.iter().all(|check| check.status != Status::Failed);
     let examination = Examination {
         hrun: env!("CARGO_PKG_VERSION"),
-        kernel: kernel.release.clone(),
+        kernel: kernel.release().to_owned(),
         works,
         checks,
     };

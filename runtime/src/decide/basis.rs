@@ -82,7 +82,7 @@ impl Basis<'_> {
         let reason = if self.kernel.assume_missing.contains(&Feature::Overlay) {
             "--assume-missing=overlay takes away what it needs".to_owned()
         } else if !self.kernel.may_have_overlay() {
-            format!("Linux {} has no overlay in user namespaces", self.kernel.release)
+            format!("Linux {} has no overlay in user namespaces", self.kernel.release())
         } else if !self.image.filesystem().carries_overlay() {
             "overlay is not known to work over the image's file system".to_owned()
         } else {

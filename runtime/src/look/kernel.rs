@@ -42,8 +42,8 @@ impl Feature {
 /// The running kernel.
 #[derive(Debug)]
 pub struct Kernel {
-    /// The release, as uname(2) gives it: `6.1.0-18-amd64`.
-    pub release: String,
+    /// What uname(2) says, asked for only where it matters.
+    release: OnceCell<String>,
     /// Features that count as missing.
     pub assume_missing: Vec<Feature>,
     /// Whether the root directory is a ramfs or tmpfs, asked for only where it matters.
@@ -57,9 +57,8 @@ pub struct Kernel {
 impl Kernel {
     /// Looks at the running kernel.
     pub fn look(assume_missing: &[Feature]) -> Self {
-        let release = uname().map(|names| names.release().to_string_lossy().into_owned());
         Kernel {
-            release: release.unwrap_or_default(),
+            release: OnceCell::new(),
             assume_missing: assume_missing.to_vec(),
             root_in_memory: OnceCell::new(),
             overlay_is_loaded: OnceCell::new(),
@@ -70,13 +69,26 @@ impl Kernel {
     /// Makes a kernel of a release whose root is on a disk, for tests.
     pub fn fake(release: &str) -> Self {
         let kernel = Kernel {
-            release: release.to_owned(),
+            release: OnceCell::from(release.to_owned()),
             assume_missing: Vec::new(),
             root_in_memory: OnceCell::from(false),
             overlay_is_loaded: OnceCell::new(),
             has_mount_setattr: OnceCell::new(),
         };
         Kernel { has_mount_setattr: OnceCell::from(kernel.is_at_least(5, 12)), ..kernel }
+    }
+
+    /// The release, as uname(2) gives it: `6.1.0-18-amd64`.
+    pub fn release(&self) -> &str {
+        self.release.get_or_init(|| {
+            let release = uname().map(|names| names.release().to_string_lossy().into_owned());
+            release.unwrap_or_default()
+        })
+    }
+
+    /// Whether there is mount_setattr(2), whatever counts as missing.
+    fn has_mount_setattr(&self) -> bool {
+        *self.has_mount_setattr.get_or_init(mount::has_set_attributes)
     }
 
     /// Whether a feature may be used on this host.
@@ -89,30 +101,31 @@ impl Kernel {
                 let loaded = || *self.overlay_is_loaded.get_or_init(|| has_overlay_module(host));
                 self.may_have_overlay() && loaded()
             }
-            Feature::MountSetattr => *self.has_mount_setattr.get_or_init(mount::has_set_attributes),
+            Feature::MountSetattr => self.has_mount_setattr(),
             Feature::PivotRoot => !self.root_in_memory.get_or_init(root_is_in_memory),
         }
     }
 
     /// Whether the release allows overlay mounts in user namespaces, loaded or not.
     pub fn may_have_overlay(&self) -> bool {
-        self.is_at_least(5, 11) || self.is_red_hat_8_5()
+        // What is known by that call need not be asked again.
+        self.has_mount_setattr() || self.is_at_least(5, 11) || self.is_red_hat_8_5()
     }
 
     /// Whether the release is this one or newer.
     pub fn is_at_least(&self, major: u32, minor: u32) -> bool {
-        let mut numbers = self.release.split(['.', '-']).map(|part| part.parse::<u32>().ok());
+        let mut numbers = self.release().split(['.', '-']).map(|part| part.parse::<u32>().ok());
         let release = (numbers.next().flatten(), numbers.next().flatten());
         matches!(release, (Some(has_major), Some(has_minor)) if (has_major, has_minor) >= (major, minor))
     }
 
     /// Red Hat brought overlay in user namespaces back to its 4.18 with RHEL 8.5.
     fn is_red_hat_8_5(&self) -> bool {
-        let build = self.release.strip_prefix("4.18.0-").and_then(|rest| {
+        let build = self.release().strip_prefix("4.18.0-").and_then(|rest| {
             let digits = rest.split('.').next()?;
             digits.parse::<u32>().ok()
         });
-        self.release.contains(".el8") && build.is_some_and(|build| build >= 348)
+        self.release().contains(".el8") && build.is_some_and(|build| build >= 348)
     }
 }
 
