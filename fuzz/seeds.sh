@@ -133,3 +133,28 @@ rm -r "$tree"
     printf '\001\000\000\000\002\000\000\000'
     head -c 961 /dev/zero
 } > "$seeds/sif/file"
+
+# Small archives of every format, with one of most kinds of members, marks of layers and holes.
+tree=$seeds/layer.tree
+mkdir -p "$tree/directory" "$tree/out"
+printf text > "$tree/directory/file"
+printf x > "$tree/out/file"
+ln "$tree/directory/file" "$tree/directory/hard"
+ln -s ../directory "$tree/directory/link"
+mkfifo "$tree/pipe"
+: > "$tree/directory/.wh.gone"
+: > "$tree/directory/.wh..wh..opq"
+name=$(printf 'n%.0s' $(seq 150))
+printf long > "$tree/$name"
+ln -s "$name" "$tree/long"
+truncate -s 8K "$tree/holes" && printf end >> "$tree/holes"
+setfattr -n user.name -v value "$tree/directory/file"
+for options in --format=v7 --format=ustar --format=gnu '--format=gnu -S' '--format=posix --xattrs' \
+    '--format=posix -S --sparse-version=0.0' '--format=posix -S --sparse-version=0.1' \
+    '--format=posix -S --sparse-version=1.0'; do
+    tar $options -b 1 -C "$tree" -cf "$seeds/layer/$(echo "$options" | tr -d ' =')" . 2> /dev/null || :
+done
+rm -r "$tree"
+printf '"%s"\n' path= linkpath= size= mtime= SCHILY.xattr.user. GNU.sparse.map= GNU.sparse.offset= \
+    GNU.sparse.numbytes= GNU.sparse.major= GNU.sparse.realsize= .wh. .wh..wh..opq ../ ustar \
+    out/file directory/link/ > "$seeds/layer.dict"
