@@ -1,5 +1,5 @@
 //! Addresses of hosts, without the C library: in a static program its resolver would load the
-//! host's modules, of whatever version (docs/decisions/0024).
+//! host's modules, of whatever version (docs/decisions/0022).
 #![allow(clippy::disallowed_methods, reason = "reads /etc/hosts and starts getent")]
 
 use std::fs;

@@ -11,7 +11,7 @@
 //! lock                          shared by who adds, alone with who sweeps
 //! ```
 //!
-//! What has its final name is complete: it was made in `tmp` and renamed (docs/decisions/0022).
+//! What has its final name is complete: it was made in `tmp` and renamed (docs/decisions/0020).
 
 mod fetch;
 mod files;

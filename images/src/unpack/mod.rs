@@ -1,4 +1,4 @@
-//! Layers and root archives, unpacked by an ordinary user (docs/decisions/0023).
+//! Layers and root archives, unpacked by an ordinary user (docs/decisions/0021).
 //!
 //! Archives come from anywhere, so nothing in them is believed: no name leads out of the root
 //! directory, nothing has a size without a limit, and what cannot be is refused by name.
