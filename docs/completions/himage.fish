@@ -58,7 +58,7 @@ xz\t''
 lz4\t''
 none\t''"
 complete -c himage -n "__fish_himage_using_subcommand convert" -l store -d 'Keeps images in DIR' -r -F
-complete -c himage -n "__fish_himage_using_subcommand convert" -l force -d 'Replace what is there'
+complete -c himage -n "__fish_himage_using_subcommand convert" -l force -d 'Replaces what is there'
 complete -c himage -n "__fish_himage_using_subcommand convert" -s q -l quiet -d 'Says nothing of progress'
 complete -c himage -n "__fish_himage_using_subcommand convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c himage -n "__fish_himage_using_subcommand list" -l store -d 'Keeps images in DIR' -r -F

@@ -5,6 +5,7 @@ complete -c hrun -s t -l private-tmp -d 'Gives the command an empty /tmp in memo
 complete -c hrun -s W -l write-fake -l writable-tmpfs -d 'Lets the command write to a layer in memory that is thrown away, SIZE at most' -r
 complete -c hrun -l overlay -d 'Keeps what the command writes in DIR, for the next run' -r
 complete -c hrun -l unpack -d 'Runs a packed image from a copy that is unpacked in DIR, on this node' -r
+complete -c hrun -l store -d 'Looks in DIR for an image that is given by name' -r
 complete -c hrun -l nv -l nvidia -d 'Shows the host\'s NVIDIA driver, so that programs inside can use the GPUs' -r
 complete -c hrun -l rocm -l amd -d 'Makes sure that programs inside can use the host\'s AMD GPUs' -r
 complete -c hrun -l intel -d 'Makes sure that programs inside can use the host\'s Intel GPUs' -r
