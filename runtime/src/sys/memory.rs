@@ -98,6 +98,21 @@ unsafe impl GlobalAlloc for Arena {
         }
     }
 
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout.size() >= LARGE {
+            // What is new from the kernel is zero, and takes no memory until it is touched.
+            // SAFETY: the caller's promises are passed on.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
+        // SAFETY: as above.
+        let piece = unsafe { self.alloc(layout) };
+        if !piece.is_null() {
+            // SAFETY: the piece has that size, and nobody else has it.
+            unsafe { ptr::write_bytes(piece, 0, layout.size()) };
+        }
+        piece
+    }
+
     unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
         match self.offset(piece) {
             Some(start) => {
