@@ -162,6 +162,28 @@ fn an_image_is_unpacked_to_a_directory_of_its_own() {
 }
 
 #[test]
+fn an_image_becomes_a_file_where_the_name_ends_like_one() {
+    let made = Made::new();
+    let store = Store::new();
+    let directory = Scratch::new();
+    let import = |dest: &str| {
+        let mut words =
+            store.command(["import".as_ref(), made.path("layout").as_os_str(), dest.as_ref()]);
+        outcome(words.current_dir(directory.path()))
+    };
+    let said = import("app.sqfs").ok();
+    assert!(said.starts_with("app.sqfs sha256:"), "{said}");
+    assert!(fs::read(directory.join("app.sqfs")).unwrap().starts_with(b"hsqs"));
+    let words = ["--no-home", "--no-cwd"].map(std::path::PathBuf::from);
+    assert_eq!(hrun(words.into_iter().chain([directory.join("app.sqfs")])).ok(), SAYS);
+    import("app.sqfs").fails_as("himage", 125, &["import to app.sqfs: it is there already"]);
+    import("./app.sif").fails_as("himage", 125, &["no SIF files", ".sqfs"]);
+    let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(!store.path().exists(), "the store was not asked for");
+}
+
+#[test]
 fn one_of_several_images_is_chosen() {
     let made = Made::new();
     made.skopeo("oci:layout:app", "oci:several:one");

@@ -72,17 +72,18 @@ fn an_image_may_be_unpacked_elsewhere() {
     let (layout, image) = Layout::of(&[("data", b"elsewhere\n")]);
     registry.push(&layout, "app", "app", &[]);
     let (himage, scratch) = (Himage::new(), Scratch::new());
-    let dest = scratch.join("image");
-    let words = ["pull", &registry.name("app"), dest.to_str().unwrap(), "-q"];
-    let output = himage.run(&words).ok();
-    assert!(output.contains(digest(&image)), "{output}");
-    let dest = dest.to_str().unwrap();
-    assert_eq!(
-        outcome_in_time(&mut command([dest, "--", "sh", "-c", "cat /data"])).ok(),
-        "elsewhere\n"
-    );
+    for dest in ["image", "image.sqfs"].map(|name| scratch.join(name)) {
+        let dest = dest.to_str().unwrap();
+        let words = ["pull", &registry.name("app"), dest, "-q"];
+        let output = himage.run(&words).ok();
+        assert!(output.contains(digest(&image)), "{output}");
+        assert_eq!(
+            outcome_in_time(&mut command([dest, "--", "sh", "-c", "cat /data"])).ok(),
+            "elsewhere\n"
+        );
+        himage.refuses(&mut himage.command(&words), &["it is there already", "rm -r"]);
+    }
     assert!(!himage.store().exists(), "the store has nothing to do with it");
-    himage.refuses(&mut himage.command(&words), &["it is there already", "rm -r"]);
 }
 
 #[test]

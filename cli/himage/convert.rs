@@ -88,12 +88,8 @@ fn kept(words: &ArgMatches, from: PathBuf) -> Result<PathBuf> {
 fn form(words: &ArgMatches, to: &Path) -> Result<(Form, Option<Compressor>)> {
     let word = |name: &str| words.get_one::<String>(name).map(String::as_str);
     let asked = word("compress").and_then(|word| find(COMPRESSORS, word));
-    let (by_name, compressor_by_name) = pack::form_by_name(to);
+    let (by_name, compressor_by_name) = form_by_name(to)?;
     let form = word("format").and_then(|word| find(FORMS, word)).unwrap_or(by_name);
-    if to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("sif")) {
-        return Err(Error::new(format!("write {}", quoted(to)), "himage writes no SIF files")
-            .hint("write a squashfs file (.sqfs), which hrun and apptainer run as well"));
-    }
     let compressor = match (asked, compressor_by_name) {
         (Some(asked), Some(named)) if asked != named && form == by_name => {
             return Err(Error::new(
@@ -112,6 +108,19 @@ fn form(words: &ArgMatches, to: &Path) -> Result<(Form, Option<Compressor>)> {
             .hint("--format, or an ending of TO, names another form"));
     }
     Ok((form, compressor))
+}
+
+/// The form and compression that a name tells.
+///
+/// # Errors
+///
+/// Fails if it is the name of something himage does not write.
+pub fn form_by_name(to: &Path) -> Result<(Form, Option<Compressor>)> {
+    if to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("sif")) {
+        return Err(Error::new(format!("write {}", quoted(to)), "himage writes no SIF files")
+            .hint("write a squashfs file (.sqfs), which hrun and apptainer run as well"));
+    }
+    Ok(pack::form_by_name(to))
 }
 
 fn find<T: Copy>(table: &[(&str, T)], word: &str) -> Option<T> {

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 use images::local::{self, Opening};
-use images::pack::Place;
+use images::pack::{self, Form};
+use images::progress::Progress;
 use images::reference::Reference;
 use images::source::Source;
-use images::store::Store;
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
-use crate::{progress, report, store, usage};
+use crate::{progress, store, usage};
 
 /// The words of `himage import`.
 pub fn command() -> Command {
@@ -23,13 +23,13 @@ pub fn command() -> Command {
             "Takes an image from a file or a directory; what is in it tells what it is: an archive \
              of docker save or podman save, an OCI archive, an OCI layout, a tar archive of a root \
              directory, or a root directory as debootstrap makes it. Archives may be compressed by \
-             gzip, zstd, xz or bzip2. The image is kept in the store under NAME, or unpacked to \
-             DEST, which hrun runs as well.",
+             gzip, zstd, xz or bzip2. The image is kept in the store under NAME, or written to DEST, \
+             which hrun runs as well: a directory, or a squashfs file where DEST ends with .sqfs.",
         )
         .arg(usage::word("SOURCE", "A file, a directory, or - for standard input").required(true))
         .arg(usage::word(
             "NAME|DEST",
-            "What to call it, or a directory to make, which begins with / or ./",
+            "What to call it, or what to make: it begins with / or ./, or ends with .sqfs",
         ))
         .arg(
             Arg::new("image")
@@ -48,13 +48,18 @@ pub fn run(words: &ArgMatches) -> Result<()> {
     let path = words.get_one::<OsString>("SOURCE").map(PathBuf::from).unwrap_or_default();
     let wanted = words.get_one::<OsString>("NAME|DEST");
     match wanted.filter(|wanted| is_path(wanted)) {
-        Some(dest) => unpack(words, &path, Path::new(dest)),
+        Some(dest) => store::write(words, "import", Path::new(dest), |store, progress| {
+            open(words, &path, &store.scratch(), progress)
+        }),
         None => keep(words, &path, usage::text(words, "NAME|DEST")?),
     }
 }
 
-/// A path begins like one; names of images do not.
+/// A path begins like one, or ends like a file of an image; names of images do not.
 fn is_path(word: &OsStr) -> bool {
+    if pack::form_by_name(Path::new(word)).0 != Form::Directory {
+        return true;
+    }
     let word = word.as_bytes();
     word.starts_with(b"/")
         || word == b"."
@@ -81,7 +86,7 @@ fn open(
     words: &ArgMatches,
     path: &Path,
     scratch: &Path,
-    progress: &dyn images::progress::Progress,
+    progress: &dyn Progress,
 ) -> Result<Box<dyn Source>> {
     let image = words.get_one::<String>("image").map(String::as_str);
     local::open(&Opening { path, image, scratch, progress })
@@ -101,23 +106,4 @@ fn name_of(source: &dyn Source, path: &Path) -> Result<Reference> {
         let hint = format!("himage import {} NAME", quoted(path));
         Error::new("name the image", "neither it nor its file says what it is called").hint(hint)
     })
-}
-
-/// Unpacks an image to a directory of its own, by a store beside it that is gone afterwards.
-fn unpack(words: &ArgMatches, path: &Path, dest: &Path) -> Result<()> {
-    if dest.symlink_metadata().is_ok() {
-        let attempt = format!("import to {}", quoted(dest));
-        return Err(Error::new(attempt, "it is there already")
-            .hint(format!("remove it, or choose another place: rm -r {}", quoted(dest))));
-    }
-    let place = Place::beside(dest, false)?;
-    let store = Store::open(&place.scratch().join("store"))?;
-    let progress = progress::wanted(words);
-    let source = open(words, path, &store.scratch(), progress.as_ref())?;
-    let stored = store.add(source.as_ref(), None, progress.as_ref())?;
-    drop(progress);
-    store.hand_over(&stored.digest, &place.product())?;
-    place.finish()?;
-    store::say_skipped(words, &stored.skipped);
-    report::print(&format!("{} {}\n", quoted(dest), stored.digest))
 }

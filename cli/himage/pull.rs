@@ -7,17 +7,14 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use images::digest::Digest;
-use images::pack::Place;
 use images::reference::Reference;
-use images::store::Store;
 use registry::blob::NOT_WHAT_WAS_PUSHED;
 use registry::platform::Platform;
 use registry::remote::{Choices, Remote};
 use registry::site::Site;
 use runtime::error::{Error, Result};
-use runtime::text::quoted;
 
-use crate::{progress, report, store, usage};
+use crate::{report, store, usage};
 
 /// The words of `himage pull`.
 pub fn command() -> Command {
@@ -26,8 +23,9 @@ pub fn command() -> Command {
         .about("Fetches an image from a registry")
         .long_about(
             "Fetches an image from a registry into the store, where hrun finds it by the same name, \
-             or unpacks it to DEST, which hrun runs as well. What is there already is not fetched again, and what was \
-             interrupted goes on where it was. Logins are those of docker, podman and skopeo; mirrors, \
+             or writes it to DEST, which hrun runs as well: a directory, or a squashfs file where DEST \
+             ends with .sqfs. What is there already is not fetched again, and what was interrupted \
+             goes on where it was. Logins are those of docker, podman and skopeo; mirrors, \
              certificate authorities and registries without encryption are configured in \
              /etc/hrun/himage.toml and ~/.config/hrun/himage.toml.",
         )
@@ -35,7 +33,7 @@ pub fn command() -> Command {
             usage::word("NAME", "debian:12, quay.io/group/app@sha256:..., localhost:5000/app")
                 .required(true),
         )
-        .arg(usage::word("DEST", "A directory to make, instead of keeping the image in the store"))
+        .arg(usage::word("DEST", "What to make, instead of keeping the image in the store: a directory, or a .sqfs"))
         .arg(
             option("platform", "OS/ARCH[/VARIANT]")
                 .help("Takes the image for another kind of machine: linux/arm64"),
@@ -74,7 +72,11 @@ pub fn run(words: &ArgMatches) -> Result<()> {
     };
     let site = Site::look()?;
     match words.get_one::<OsString>("DEST") {
-        Some(dest) => unpack(words, &name, &choices, &site, Path::new(dest)),
+        Some(dest) => store::write(words, "pull", Path::new(dest), |_, _| {
+            let remote = Remote::new(name.clone(), &choices, &site, Box::new(|_| None))?;
+            Ok(Box::new(remote))
+        })
+        .map_err(|error| blamed(error, &name)),
         None => keep(words, &name, &choices, &site),
     }
 }
@@ -89,32 +91,6 @@ fn keep(words: &ArgMatches, name: &Reference, choices: &Choices, site: &Site) ->
         report::say(&format!("hrun {} -- COMMAND runs COMMAND in it", name.familiar()));
     }
     Ok(())
-}
-
-/// Unpacks an image to a directory of its own, by a store beside it that is gone afterwards.
-fn unpack(
-    words: &ArgMatches,
-    name: &Reference,
-    choices: &Choices,
-    site: &Site,
-    dest: &Path,
-) -> Result<()> {
-    if dest.symlink_metadata().is_ok() {
-        let attempt = format!("pull to {}", quoted(dest));
-        return Err(Error::new(attempt, "it is there already")
-            .hint(format!("remove it, or choose another place: rm -r {}", quoted(dest))));
-    }
-    let remote = Remote::new(name.clone(), choices, site, Box::new(|_| None))?;
-    let place = Place::beside(dest, false)?;
-    let store = Store::open(&place.scratch().join("store"))?;
-    let progress = progress::wanted(words);
-    let stored = store.add(&remote, None, progress.as_ref());
-    let stored = stored.map_err(|error| blamed(error, name))?;
-    drop(progress);
-    store.hand_over(&stored.digest, &place.product())?;
-    place.finish()?;
-    store::say_skipped(words, &stored.skipped);
-    report::print(&format!("{} {}\n", quoted(dest), stored.digest))
 }
 
 /// A layer that is not what the manifest says is nobody's fault here.

@@ -1,18 +1,21 @@
 //! What the commands have in common: the store, and images added to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
+use images::pack::{self, Form, Options, Place};
+use images::progress::Progress;
 use images::reference::Reference;
 use images::source::Source;
 use images::store::Store;
-use runtime::error::Result;
+use runtime::error::{Error, Result};
 use runtime::look::host::Host;
 use runtime::look::stored;
 use runtime::options::Name;
 use runtime::request::Given;
+use runtime::text::quoted;
 
-use crate::{config, progress, report};
+use crate::{config, convert, progress, report};
 
 /// The store the user chose, to add to it or to take from it.
 ///
@@ -58,6 +61,42 @@ pub fn add(words: &ArgMatches, source: &dyn Source, name: Option<&Reference>) ->
     say_skipped(words, &stored.skipped);
     let name = name.map_or_else(|| stored.digest.to_string(), Reference::familiar);
     report::print(&format!("{name} {}\n", stored.digest))
+}
+
+/// Writes an image to a place of its own, by a store beside it that is gone afterwards; the ending of
+/// the place tells the form. `attempt` is what is said if it fails.
+///
+/// # Errors
+///
+/// Fails if something is in the place, as the source fails, and as writing fails.
+pub fn write<'a>(
+    words: &ArgMatches,
+    attempt: &str,
+    dest: &Path,
+    source: impl FnOnce(&Store, &dyn Progress) -> Result<Box<dyn Source + 'a>>,
+) -> Result<()> {
+    let (form, compressor) = convert::form_by_name(dest)?;
+    if dest.symlink_metadata().is_ok() {
+        return Err(Error::new(format!("{attempt} to {}", quoted(dest)), "it is there already")
+            .hint(format!("remove it, or choose another place: rm -r {}", quoted(dest))));
+    }
+    let place = Place::beside(dest, false)?;
+    let store = Store::open(&place.scratch().join("store"))?;
+    let progress = progress::wanted(words);
+    let source = source(&store, progress.as_ref())?;
+    let mut stored = store.add(source.as_ref(), None, progress.as_ref())?;
+    if form == Form::Directory {
+        store.hand_over(&stored.digest, &place.product())?;
+        place.finish()?;
+    } else {
+        let image = pack::open(&stored.tree, &place, progress.as_ref())?;
+        let _writing = progress.begin(&format!("write {}", quoted(dest)), None);
+        let options = Options { compressor, replaces: false };
+        stored.skipped.extend(pack::write_at(&image, form, place, &options)?);
+    }
+    drop(progress);
+    say_skipped(words, &stored.skipped);
+    report::print(&format!("{} {}\n", quoted(dest), stored.digest))
 }
 
 /// Says what was left out.
