@@ -9,7 +9,7 @@ use super::support::keep::{Made, SAYS, Store};
 use super::support::{Scratch, hrun};
 
 /// Kills a command at a moment; whether it was at work then.
-fn killed(command: &mut Command, after: Duration) -> bool {
+pub fn killed(command: &mut Command, after: Duration) -> bool {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let until = Instant::now() + after;
     while Instant::now() < until {
@@ -24,9 +24,14 @@ fn killed(command: &mut Command, after: Duration) -> bool {
 }
 
 /// Moments between nothing and a time, by chance; the seed is what a failure is repeated with.
-struct Moments {
-    state: u64,
-    longest: Duration,
+pub struct Moments {
+    pub state: u64,
+    pub longest: Duration,
+}
+
+/// A seed nobody has had before.
+pub fn seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1
 }
 
 impl Iterator for Moments {
@@ -45,7 +50,7 @@ fn kill_each(times: usize) {
     let made = Made::new();
     made.skopeo("oci:layout:app", "docker-archive:docker.tar:app");
     made.sh("gzip < docker.tar > docker.tar.gz; tar -C bundle/rootfs -c . | xz -1 > root.tar.xz; chmod a+r *");
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let seed = seed();
     let mut work = 0;
     for (source, says) in [
         ("layout", true),
@@ -89,31 +94,57 @@ fn kill_each(times: usize) {
         }
     }
     assert!(work > times, "{work} commands were at work when they were killed");
-    kill_unpacking(&made, seed, times);
+    kill_writing(&made, seed, times);
+    kill_reading(&made, seed, times);
 }
 
-/// An image that is unpacked to a directory of its own.
-fn kill_unpacking(made: &Made, seed: u64, times: usize) {
-    let place = Scratch::new();
+/// What is written to a place of its own: whatever is there runs.
+fn kill_writing(made: &Made, seed: u64, times: usize) {
     let store = Store::new();
-    let dest = place.join("app");
-    let words = || [OsString::from("import"), made.path("layout").into(), dest.clone().into()];
-    let started = Instant::now();
-    store.himage(words()).ok();
-    let moments = Moments { state: seed, longest: started.elapsed() };
-    fs::remove_dir_all(&dest).unwrap();
-    for moment in moments.take(times) {
-        killed(&mut store.command(words()), moment);
-        if !dest.exists() {
-            store.himage(words()).ok();
+    for (command, name) in
+        [("import", "app"), ("import", "app.sqfs"), ("convert", "app"), ("convert", "app.sqfs")]
+    {
+        let place = Scratch::new();
+        let dest = place.join(name);
+        let words = || [OsString::from(command), made.path("layout").into(), dest.clone().into()];
+        let clear = || match dest.is_dir() {
+            true => fs::remove_dir_all(&dest).unwrap(),
+            false => fs::remove_file(&dest).unwrap(),
+        };
+        let started = Instant::now();
+        store.himage(words()).ok();
+        let moments = Moments { state: seed, longest: started.elapsed() };
+        clear();
+        for (number, moment) in moments.take(times).enumerate() {
+            killed(&mut store.command(words()), moment);
+            if !dest.exists() {
+                store.himage(words()).ok();
+            }
+            let away = ["--no-home", "--no-cwd"].map(std::path::PathBuf::from);
+            let said = hrun(away.into_iter().chain([dest.clone()])).ok();
+            assert_eq!(said, SAYS, "{command} {name}, seed {seed}, number {number}");
+            clear();
         }
-        let away = ["--no-home", "--no-cwd"].map(std::path::PathBuf::from);
-        assert_eq!(hrun(away.into_iter().chain([dest.clone()])).ok(), SAYS);
-        fs::remove_dir_all(&dest).unwrap();
+        // The last one has swept what killed ones left.
+        store.himage(words()).ok();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "{command} {name}");
     }
-    // The last one has swept what killed ones left.
-    store.himage(words()).ok();
-    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+}
+
+/// What only reads changes nothing, whenever it ends.
+fn kill_reading(made: &Made, seed: u64, times: usize) {
+    let store = Store::new();
+    store.himage(["import".into(), made.path("layout").into(), OsString::from("app")]).ok();
+    for words in [&["list"][..], &["inspect", "app"], &["verify"]] {
+        let started = Instant::now();
+        let said = store.himage(words).ok();
+        for moment in (Moments { state: seed, longest: started.elapsed() }).take(times) {
+            killed(&mut store.command(words), moment);
+        }
+        assert_eq!(store.himage(words).ok(), said, "{words:?}, seed {seed}");
+    }
+    store.himage(["verify"]).ok();
+    assert_eq!(store.hrun(&["app"]).ok(), SAYS);
 }
 
 #[test]

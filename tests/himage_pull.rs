@@ -3,9 +3,11 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 
+use super::himage_kill::{Moments, killed, seed};
 use super::support::live::{outcome_in_time, outcome_within};
 use super::support::registry::{Authority, Himage, Layout, Registry, free_port, noise};
 use super::support::web::{Cutter, Said, Web, proxy};
@@ -231,6 +233,43 @@ fn a_pull_that_was_killed_is_taken_up_by_the_next_one() {
     let ranges: Vec<_> =
         web.asked().iter().filter_map(|it| it.header("range").map(str::to_owned)).collect();
     assert_eq!(ranges.len(), 1, "{ranges:?}");
+}
+
+/// Kills pulls so many times, into new stores and into those that have parts of the image.
+fn kill_pulls(times: usize) {
+    let registry = Registry::start();
+    let contents = noise(4 << 20);
+    let (layout, image) = Layout::of(&[("data", &contents)]);
+    registry.push(&layout, "app", "app", &[]);
+    let name = registry.name("app");
+    let (words, mut himage) = (["pull", &name], Himage::new());
+    let started = Instant::now();
+    came(&himage, himage.run(&words), &image, &contents);
+    let seed = seed();
+    let moments = Moments { state: seed, longest: started.elapsed() };
+    himage = Himage::new();
+    let mut work = 0;
+    for (number, moment) in moments.take(times).enumerate() {
+        work += usize::from(killed(&mut himage.command(&words), moment));
+        let verified = himage.run(&["verify"]);
+        assert_eq!(verified.status, Some(0), "seed {seed}, number {number}: {}", verified.stderr);
+        if number % 3 == 2 {
+            came(&himage, himage.run(&words), &image, &contents);
+            himage = Himage::new();
+        }
+    }
+    assert!(work > times / 3, "{work} pulls were at work when they were killed");
+}
+
+#[test]
+fn killed_pulls_leave_nothing_that_looks_finished() {
+    kill_pulls(6);
+}
+
+#[test]
+#[ignore = "its short form is in every run"]
+fn a_pull_is_killed_at_fifty_moments() {
+    kill_pulls(50);
 }
 
 #[test]
