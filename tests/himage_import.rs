@@ -128,16 +128,17 @@ fn an_image_without_a_name_is_called_as_it_calls_itself_or_its_file() {
     store.is_sound();
 }
 
+/// Imports an image to a place below a directory.
+fn import_to(dest: &str, made: &Made, store: &Store, directory: &Scratch) -> Outcome {
+    let mut words =
+        store.command(["import".as_ref(), made.path("layout").as_os_str(), dest.as_ref()]);
+    outcome(words.current_dir(directory.path()))
+}
+
 #[test]
 fn an_image_is_unpacked_to_a_directory_of_its_own() {
-    let made = Made::new();
-    let store = Store::new();
-    let directory = Scratch::new();
-    let import = |dest: &str| {
-        let mut words =
-            store.command(["import".as_ref(), made.path("layout").as_os_str(), dest.as_ref()]);
-        outcome(words.current_dir(directory.path()))
-    };
+    let (made, store, directory) = (Made::new(), Store::new(), Scratch::new());
+    let import = |dest: &str| import_to(dest, &made, &store, &directory);
     let said = import("./app").ok();
     assert!(said.starts_with("./app sha256:"), "{said}");
     // The image as a whole, and its root directory, are the same image.
@@ -163,14 +164,8 @@ fn an_image_is_unpacked_to_a_directory_of_its_own() {
 
 #[test]
 fn an_image_becomes_a_file_where_the_name_ends_like_one() {
-    let made = Made::new();
-    let store = Store::new();
-    let directory = Scratch::new();
-    let import = |dest: &str| {
-        let mut words =
-            store.command(["import".as_ref(), made.path("layout").as_os_str(), dest.as_ref()]);
-        outcome(words.current_dir(directory.path()))
-    };
+    let (made, store, directory) = (Made::new(), Store::new(), Scratch::new());
+    let import = |dest: &str| import_to(dest, &made, &store, &directory);
     let said = import("app.sqfs").ok();
     assert!(said.starts_with("app.sqfs sha256:"), "{said}");
     assert!(fs::read(directory.join("app.sqfs")).unwrap().starts_with(b"hsqs"));

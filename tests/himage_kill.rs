@@ -153,7 +153,7 @@ fn a_killed_command_leaves_nothing_that_looks_finished() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: make test-full"]
 fn a_command_is_killed_at_fifty_moments() {
     kill_each(50);
 }

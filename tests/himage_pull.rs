@@ -267,7 +267,7 @@ fn killed_pulls_leave_nothing_that_looks_finished() {
 }
 
 #[test]
-#[ignore = "its short form is in every run"]
+#[ignore = "takes longer than its short form: make test-full"]
 fn a_pull_is_killed_at_fifty_moments() {
     kill_pulls(50);
 }

@@ -7,20 +7,10 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::WaitStatus;
 
 use super::packed::Packed;
-use super::packed_life::{has_ended, none_is_left, one_server, ranks, servers};
+use super::packed_life::{SIGNALS, has_ended, none_is_left, one_server, ranks, servers};
 use super::support::live::until;
 use super::support::run::outcome;
 use super::support::{Image, Live, command, hrun};
-
-/// What is sent to jobs.
-const SIGNALS: [Signal; 6] = [
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-    Signal::SIGINT,
-    Signal::SIGHUP,
-];
 
 #[test]
 fn every_end_is_as_in_the_directory() {

@@ -18,7 +18,8 @@ use super::support::run::{outcome, shell};
 use super::support::slurm::cluster;
 use super::support::{Image, Live, Scratch, as_tester, bind, command, lacks, program};
 
-const SIGNALS: [Signal; 6] = [
+/// What is sent to jobs.
+pub const SIGNALS: [Signal; 6] = [
     Signal::SIGTERM,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
