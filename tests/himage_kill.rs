@@ -8,8 +8,47 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::support::keep::{Made, SAYS, Store};
 use super::support::{Scratch, hrun};
 
-/// Kills a command at a moment; whether it was at work then.
-pub fn killed(command: &mut Command, after: Duration) -> bool {
+/// Kills commands at moments by chance, as often as they are to be at work then.
+pub struct Killer {
+    random: u64,
+    /// The latest moment; comes nearer after a command that had ended before it was killed.
+    longest: Duration,
+    left: usize,
+    tries: usize,
+}
+
+impl Killer {
+    /// For a command that takes about so long; the seed is what a failure is repeated with.
+    pub fn new(seed: u64, longest: Duration, times: usize) -> Killer {
+        Killer { random: seed, longest, left: times, tries: 20 * times }
+    }
+
+    /// Whether commands are to be killed still.
+    pub fn goes_on(&self) -> bool {
+        assert!(
+            self.left == 0 || self.tries > 0,
+            "{} more were to be at work when they are killed",
+            self.left
+        );
+        self.left > 0
+    }
+
+    /// Kills one; whether it was at work then.
+    pub fn kill(&mut self, command: &mut Command) -> bool {
+        self.tries = self.tries.saturating_sub(1);
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let after = self.longest.mul_f64((self.random % 10_000) as f64 / 10_000.0);
+        let was_at_work = killed(command, after);
+        self.left = self.left.saturating_sub(was_at_work.into());
+        self.longest = self.longest.mul_f64(if was_at_work { 1.02 } else { 0.9 });
+        was_at_work
+    }
+}
+
+/// Kills a command after a time; whether it was at work then.
+fn killed(command: &mut Command, after: Duration) -> bool {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let until = Instant::now() + after;
     while Instant::now() < until {
@@ -18,31 +57,15 @@ pub fn killed(command: &mut Command, after: Duration) -> bool {
         }
         std::thread::sleep(Duration::from_micros(200));
     }
+    let was_at_work = child.try_wait().unwrap().is_none();
     child.kill().unwrap();
     child.wait().unwrap();
-    true
-}
-
-/// Moments between nothing and a time, by chance; the seed is what a failure is repeated with.
-pub struct Moments {
-    pub state: u64,
-    pub longest: Duration,
+    was_at_work
 }
 
 /// A seed nobody has had before.
 pub fn seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1
-}
-
-impl Iterator for Moments {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        Some(self.longest.mul_f64((self.state % 10_000) as f64 / 10_000.0))
-    }
 }
 
 /// Kills each command so many times, in stores that are full already and in new ones.
@@ -51,7 +74,6 @@ fn kill_each(times: usize) {
     made.skopeo("oci:layout:app", "docker-archive:docker.tar:app");
     made.sh("gzip < docker.tar > docker.tar.gz; tar -C bundle/rootfs -c . | xz -1 > root.tar.xz; chmod a+r *");
     let seed = seed();
-    let mut work = 0;
     for (source, says) in [
         ("layout", true),
         ("docker.tar.gz", true),
@@ -63,11 +85,16 @@ fn kill_each(times: usize) {
         };
         let started = Instant::now();
         Store::new().himage(words("app")).ok();
-        let moments = Moments { state: seed, longest: started.elapsed() };
+        let mut imports = Killer::new(seed, started.elapsed(), times);
         let store = Store::new();
-        for (number, moment) in moments.take(times).enumerate() {
-            let case = format!("{source}, seed {seed}, number {number}, after {moment:?}");
-            work += usize::from(killed(&mut store.command(words("app")), moment));
+        let started = Instant::now();
+        let _ = store.himage(["remove", "app"]);
+        let mut removals = Killer::new(seed, started.elapsed(), times);
+        let mut number = 0;
+        while imports.goes_on() || removals.goes_on() {
+            number += 1;
+            let case = format!("{source}, seed {seed}, number {number}");
+            imports.kill(&mut store.command(words("app")));
             let verified = store.himage(["verify"]);
             assert_eq!(verified.status, Some(0), "{case}: {}", verified.stderr);
             // What has its name is complete.
@@ -82,7 +109,7 @@ fn kill_each(times: usize) {
                         "{case}"
                     ),
                 }
-                work += usize::from(killed(&mut store.command(["remove", "app"]), moment / 8));
+                removals.kill(&mut store.command(["remove", "app"]));
                 let _ = store.himage(["remove", "app"]);
             }
         }
@@ -93,7 +120,6 @@ fn kill_each(times: usize) {
             assert_eq!(store.names(directory), [""; 0], "{source}, seed {seed}: {directory}");
         }
     }
-    assert!(work > times, "{work} commands were at work when they were killed");
     kill_writing(&made, seed, times);
     kill_reading(&made, seed, times);
 }
@@ -113,16 +139,16 @@ fn kill_writing(made: &Made, seed: u64, times: usize) {
         };
         let started = Instant::now();
         store.himage(words()).ok();
-        let moments = Moments { state: seed, longest: started.elapsed() };
+        let mut killer = Killer::new(seed, started.elapsed(), times);
         clear();
-        for (number, moment) in moments.take(times).enumerate() {
-            killed(&mut store.command(words()), moment);
+        while killer.goes_on() {
+            killer.kill(&mut store.command(words()));
             if !dest.exists() {
                 store.himage(words()).ok();
             }
             let away = ["--no-home", "--no-cwd"].map(std::path::PathBuf::from);
             let said = hrun(away.into_iter().chain([dest.clone()])).ok();
-            assert_eq!(said, SAYS, "{command} {name}, seed {seed}, number {number}");
+            assert_eq!(said, SAYS, "{command} {name}, seed {seed}");
             clear();
         }
         // The last one has swept what killed ones left.
@@ -138,8 +164,9 @@ fn kill_reading(made: &Made, seed: u64, times: usize) {
     for words in [&["list"][..], &["inspect", "app"], &["verify"]] {
         let started = Instant::now();
         let said = store.himage(words).ok();
-        for moment in (Moments { state: seed, longest: started.elapsed() }).take(times) {
-            killed(&mut store.command(words), moment);
+        let mut killer = Killer::new(seed, started.elapsed(), times);
+        while killer.goes_on() {
+            killer.kill(&mut store.command(words));
         }
         assert_eq!(store.himage(words).ok(), said, "{words:?}, seed {seed}");
     }
