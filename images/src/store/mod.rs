@@ -205,9 +205,10 @@ impl Store {
     /// Gives a blob that was verified its name. It may replace one: an equal one, or one whose size was wrong.
     fn keep_blob(&self, part: &Path, digest: &Digest) -> Result<()> {
         let path = self.blob(digest);
-        let closed = fs::set_permissions(part, Permissions::from_mode(0o444));
-        let kept = closed.and_then(|()| fs::rename(part, &path));
-        kept.map_err(|error| failed("write", &path, &error))
+        let kept = fs::rename(part, &path);
+        // Not before: whoever takes up an unfinished one has to write to it.
+        let closed = kept.and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o444)));
+        closed.map_err(|error| failed("write", &path, &error))
     }
 }
 
