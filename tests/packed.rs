@@ -8,7 +8,9 @@ use nix::mount::{MsFlags, mount};
 
 use super::support::machine::with_own_mounts;
 use super::support::run::{outcome, shell};
-use super::support::{Image, Scratch, bind, hrun, in_every_way, lacks, probe, real, tester};
+use super::support::{
+    Image, Scratch, bind, hrun, in_every_way, lacks, probe, program, real, tester,
+};
 
 /// A packed image of a test's own.
 pub struct Packed {
@@ -313,6 +315,14 @@ fn the_plan_names_the_server() {
     let image = packed.path.to_str().unwrap();
     let plan = hrun(["--dry-run", image, "true"]).ok();
     assert!(plan.lines().any(|line| line.starts_with("serve") && line.contains(image)), "{plan}");
+    let plan = |options: &[&str]| {
+        let words = ["--dry-run=json"].iter().chain(options).copied();
+        hrun(words.chain([image, "/bin/probe"])).ok()
+    };
+    // The command's program is unpacked ahead of time, if it is the image's.
+    assert!(plan(&[]).contains("\"first\": [\n        \"/bin/probe\"\n"), "{}", plan(&[]));
+    let bind = format!("{}:/bin/probe", program("probe").display());
+    assert!(!plan(&["--bind", &bind]).contains("\"first\": ["), "{}", plan(&["--bind", &bind]));
     // A plan that is written and read back does the same.
     let scratch = Scratch::new();
     let json = hrun(["--dry-run=json", image, "/bin/probe", "args", "x"]).ok();

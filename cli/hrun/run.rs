@@ -10,6 +10,7 @@ use runtime::look::facts;
 use runtime::look::host::Host;
 use runtime::look::image::Image;
 use runtime::look::kernel::Kernel;
+use runtime::look::packed::PackedTree;
 use runtime::look::stored;
 use runtime::options::{self, Name, Takes};
 use runtime::origin::Origin;
@@ -57,6 +58,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     }
     let entered = container(&mut request, invocation.is_separated);
     let image;
+    let mut opened = None;
     let plan = match (&request.plan, entered) {
         (Some(file), _) => read_plan(&host, file)?,
         (None, Some((pid, origin))) => {
@@ -68,6 +70,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
                 None => error,
             })?;
             image = decide::unpacked::choose(&request, &host, seen)?;
+            opened = image.files.packed();
             decide::plan(&request, &host, &kernel, &image)?
         }
     };
@@ -78,7 +81,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.dry_run {
         return report::plan(&plan, format);
     }
-    carry_out(&plan)
+    carry_out(&plan, opened)
 }
 
 /// The process whose container is entered as it is: with no IMAGE, or with `--` before the command.
@@ -143,8 +146,8 @@ const KEEPERS: Keepers = Keepers {
 
 /// Becomes the command; comes back with the reason it could not, or with the exit status of a
 /// command that was watched over.
-fn carry_out(plan: &Plan) -> Result<u8> {
-    match apply::apply(plan, KEEPERS) {
+fn carry_out(plan: &Plan, opened: Option<&PackedTree>) -> Result<u8> {
+    match apply::apply(plan, KEEPERS, opened) {
         Ended::Status(status) => Ok(status),
         Ended::Failed(failed) => {
             Err(hints::explain(&failed, &facts::look(failed.program.as_deref())))

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
@@ -49,7 +49,7 @@ const NOTHING: FileAttr = FileAttr {
 ///
 /// A file is known to the kernel by the place of its inode, so nothing has to be remembered.
 pub(crate) struct Server {
-    image: Squashfs,
+    image: Arc<Squashfs>,
     /// All files belong to the caller, as if he had unpacked them.
     uid: u32,
     gid: u32,
@@ -61,7 +61,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(image: Squashfs, uid: u32, gid: u32) -> Self {
+    pub(crate) fn new(image: Arc<Squashfs>, uid: u32, gid: u32) -> Self {
         let buffers = Mutex::default();
         Server { image, uid, gid, opens_itself: false, lists_itself: false, buffers }
     }
@@ -81,10 +81,7 @@ impl Server {
     }
 
     fn number(&self, reference: Reference) -> INodeNo {
-        match reference == self.image.superblock().root {
-            true => INodeNo(ROOT),
-            false => INodeNo(reference.0.saturating_add(ROOT + 1)),
-        }
+        number(&self.image, reference)
     }
 
     fn inode(&self, number: INodeNo) -> Result<Inode, Errno> {
@@ -151,6 +148,14 @@ impl Server {
             }
         }
         Ok(())
+    }
+}
+
+/// The kernel's number of a file.
+pub(crate) fn number(image: &Squashfs, reference: Reference) -> INodeNo {
+    match reference == image.superblock().root {
+        true => INodeNo(ROOT),
+        false => INodeNo(reference.0.saturating_add(ROOT + 1)),
     }
 }
 

@@ -4,6 +4,7 @@
 //! of limits, to serve a packed image or remove its copy, or to watch over a command in a PID namespace. Most runs never
 //! come here: the process that was started becomes the command.
 
+mod ahead;
 mod ear;
 mod image;
 pub mod init;

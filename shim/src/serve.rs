@@ -6,22 +6,22 @@
 //! mount, reading from the device fails with `ENODEV`, and the server ends with it
 //! (docs/decisions/0018).
 
-use std::path::Path;
+use std::os::fd::{AsRawFd, RawFd};
 
 use fuser::{Config, Session, SessionACL};
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{Pid, chdir};
+use runtime::apply::Served;
+use runtime::look::packed::PackedTree;
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file::{Device, File};
 use runtime::sys::memory;
 use runtime::sys::process;
-use squashfs::{Budget, Flaw, Part, Squashfs};
+use squashfs::Flaw;
 
+use crate::ahead::Ahead;
 use crate::image::Server;
-
-/// What is kept of an image: the kernel keeps what was read, so this is for what is read in pieces.
-const BUDGET: Budget = Budget { metadata: 16 << 20, data: 32 << 20 };
 
 /// No block is larger, in bytes; what the crate `fuser` asks for is.
 const HUGE: i32 = 4 << 20;
@@ -29,21 +29,27 @@ const HUGE: i32 = 4 << 20;
 /// As many requests are answered at once as there are processors, within these numbers.
 const THREADS: (usize, usize) = (2, 8);
 
-/// Starts the server of the image in a file, from a byte on.
+/// Starts the server of an image.
 ///
 /// # Errors
 ///
 /// The errno of fork(2) or pipe(2).
-pub fn start(image: &Path, offset: u64, device: Device) -> Result<(Link, Device), Errno> {
-    let link = detached::detached(&device, |link| serve(image, offset, &device, link))?;
+pub fn start(served: &Served, device: Device) -> Result<(Link, Device), Errno> {
+    let opened = served.opened.map(PackedTree::descriptor);
+    let kept: Vec<RawFd> = opened.into_iter().chain([device.as_raw_fd()]).collect();
+    let link = detached::detached_with(&kept, |link| serve(served, &device, link))?;
     Ok((link, device))
 }
 
 /// Serves until nobody is left who could ask.
-fn serve(image: &Path, offset: u64, device: &Device, link: &Link) {
-    let ready = get_ready(image, offset);
+fn serve(served: &Served, device: &Device, link: &Link) {
+    let ready = get_ready(served);
     let told = link.tell(ready.as_ref().map(|_| ()).map_err(|errno| *errno));
-    let (Ok(server), Ok(()), Ok(device)) = (ready, told, device.try_clone()) else { return };
+    let (Ok(tree), Ok(()), Ok(device)) = (ready, told, device.try_clone()) else { return };
+    let (uid, gid) = process::ids();
+    let server = Server::new(tree.image().clone(), uid, gid);
+    // A thread that had to share the only processor would delay the command.
+    let ahead = (processors() > 1).then(|| Ahead::start(tree, served.first));
     // Reading from the device before it is mounted is an error. The other end goes when it is, or
     // when it never will be.
     let _ = link.hear();
@@ -51,31 +57,41 @@ fn serve(image: &Path, offset: u64, device: &Device, link: &Link) {
     config.n_threads = Some(threads());
     // The kernel compares the callers with the one who has mounted it.
     if let Ok(session) = Session::from_fd(server, device, SessionACL::All, config) {
+        if let Some(ahead) = &ahead {
+            ahead.connect(session.notifier());
+        }
         let _ = session.run();
     }
 }
 
 /// Leaves everything of the job behind, and opens the image.
-fn get_ready(image: &Path, offset: u64) -> Result<Server, Errno> {
+fn get_ready(served: &Served) -> Result<PackedTree, Errno> {
     detached::ignore_signals();
     detached::take_name("hrun-image");
     memory::serve_threads(HUGE);
-    let (uid, gid) = process::ids();
     // Before the image is mounted: what is copied here would keep it.
     detached::unshare_mounts()?;
-    let file = File::open_regular(image)?;
-    let source = Box::new(Part { source: file, offset });
-    let image = Squashfs::open(source, BUDGET).map_err(Flaw::errno)?;
+    let tree = match served.opened {
+        Some(opened) => opened.clone(),
+        None => {
+            let file = File::open_regular(served.image)?;
+            PackedTree::open(served.image, file, served.offset).map_err(Flaw::errno)?
+        }
+    };
     chdir("/")?;
     process::set_no_new_privileges()?;
     process::drop_capabilities()?;
-    Ok(Server::new(image, uid, gid))
+    Ok(tree)
 }
 
 pub(crate) fn threads() -> usize {
+    processors().clamp(THREADS.0, THREADS.1)
+}
+
+/// How many processors this process may run on.
+fn processors() -> usize {
     let own = sched_getaffinity(Pid::from_raw(0));
-    let count = own.map_or(THREADS.0, |set| {
+    own.map_or(THREADS.0, |set| {
         (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).count()
-    });
-    count.clamp(THREADS.0, THREADS.1)
+    })
 }

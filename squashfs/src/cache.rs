@@ -51,15 +51,26 @@ impl<V: Kept> Cache<V> {
         Cache { shards: std::array::from_fn(|_| Mutex::new(shard())), budget: budget / SHARDS }
     }
 
+    /// Gives the value of a place if it is there, or being read.
+    pub(crate) fn peek(&self, place: u64) -> Option<V> {
+        let slot = lock(self.shard(place)).entries.get(&place)?.slot.clone();
+        lock(&slot).clone()
+    }
+
+    /// The part of the cache that a place belongs to.
+    fn shard(&self, place: u64) -> &Mutex<Shard<V>> {
+        // Multiplied, as places have common factors.
+        let hash = place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
+        &self.shards[hash as usize % SHARDS]
+    }
+
     /// Gives the value of a place, reading it if it is not there.
     pub(crate) fn get(
         &self,
         place: u64,
         read: impl FnOnce() -> Result<V, Flaw>,
     ) -> Result<V, Flaw> {
-        // Multiplied, as places have common factors.
-        let hash = place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
-        let shard = &self.shards[hash as usize % SHARDS];
+        let shard = self.shard(place);
         let slot = lock(shard).slot(place);
         let mut value = lock(&slot);
         if let Some(value) = &*value {

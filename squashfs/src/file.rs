@@ -62,11 +62,7 @@ impl Squashfs {
             return Ok(0);
         };
         let block_size = u64::from(self.superblock.block_size);
-        // Whole blocks; what is left over is in the fragment, if there is one.
-        let blocks = match fragment {
-            Some(_) => inode.size / block_size,
-            None => inode.size.div_ceil(block_size),
-        };
+        let blocks = self.whole_blocks(inode.size, fragment);
         let mut number = offset / block_size;
         let mut skipped = (offset % block_size) as usize;
         let mut extents = match number < blocks {
@@ -89,6 +85,31 @@ impl Squashfs {
             skipped = 0;
         }
         Ok(count)
+    }
+
+    /// Decompresses a block of a file for reads that are still to come; whether there is one.
+    ///
+    /// Threads may do so with several blocks at once, and with blocks that are being read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Squashfs::read`].
+    pub fn prepare(&self, inode: &Inode, number: u64) -> Result<bool, Flaw> {
+        let Body::File { start, sizes, fragment } = inode.body else {
+            return Err(Flaw::OtherKind { wanted: "regular file" });
+        };
+        let blocks = self.whole_blocks(inode.size, fragment);
+        let extent = match fragment {
+            _ if number < blocks => {
+                self.extents(inode, Mark { start, sizes }, number)?.next_extent()?
+            }
+            Some(fragment) if number == blocks => self.fragment(fragment)?,
+            _ => return Ok(false),
+        };
+        if extent.size != 0 && extent.size & PLAIN == 0 {
+            self.block("block of a file", extent)?;
+        }
+        Ok(true)
     }
 
     /// The blocks of a file, from a number on.
@@ -125,7 +146,7 @@ impl Squashfs {
             }
             return self.read_exactly("block of a file", extent.at + skipped as u64, part);
         }
-        if part.len() == length {
+        if part.len() == length && self.data.peek(extent.at).is_none() {
             let found = self.decompress("block of a file", extent, part)?;
             return match found == length {
                 true => Ok(()),
@@ -140,6 +161,22 @@ impl Squashfs {
         Ok(())
     }
 
+    /// How many blocks a file has of its own: what is left over is in the fragment, if there is
+    /// one.
+    fn whole_blocks(&self, size: u64, fragment: Option<Fragment>) -> u64 {
+        let block_size = u64::from(self.superblock.block_size);
+        match fragment {
+            Some(_) => size / block_size,
+            None => size.div_ceil(block_size),
+        }
+    }
+
+    /// The block that holds a fragment.
+    fn fragment(&self, fragment: Fragment) -> Result<Extent, Flaw> {
+        let fields = self.fragments.record::<16>(self, fragment.number.into())?;
+        Ok(Extent { at: fields.long(0), size: fields.word(8) })
+    }
+
     fn read_fragment(
         &self,
         fragment: Fragment,
@@ -147,8 +184,7 @@ impl Squashfs {
         skipped: usize,
         part: &mut [u8],
     ) -> Result<(), Flaw> {
-        let fields = self.fragments.record::<16>(self, fragment.number.into())?;
-        let extent = Extent { at: fields.long(0), size: fields.word(8) };
+        let extent = self.fragment(fragment)?;
         let outside = Flaw::Outside { what: "fragment", at: extent.at };
         let start = fragment.offset as usize;
         if start.saturating_add(length) > self.superblock.block_size as usize {

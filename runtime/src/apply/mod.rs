@@ -20,9 +20,10 @@ use nix::unistd::Pid;
 
 use self::limits::Watch;
 use self::meeting::{Found, Meeting};
-pub use self::serve::{DEVICE, Serve};
+pub use self::serve::{DEVICE, Serve, Served};
 pub use self::unpack::{Outlive, Unpack};
 use crate::cpus::CpuList;
+use crate::look::packed::PackedTree;
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::seccomp::{Filter, Flag};
@@ -82,9 +83,10 @@ pub struct Failed<'a> {
     pub program: Option<PathBuf>,
 }
 
-/// Becomes the plan's command, or stays while a child does.
-pub fn apply(plan: &Plan, keepers: Keepers) -> Ended<'_> {
-    let mut process = Process { keepers: Some(keepers), ..Process::default() };
+/// Becomes the plan's command, or stays while a child does. If the image is packed, and open already, it
+/// need not be opened again.
+pub fn apply<'a>(plan: &'a Plan, keepers: Keepers, opened: Option<&PackedTree>) -> Ended<'a> {
+    let mut process = Process { keepers: Some(keepers), opened, ..Process::default() };
     if plan.steps.iter().any(|step| step.action == Action::Supervise) {
         // Before /proc may be of other processes than this.
         process.alone = process::Alone::look().ok();
@@ -127,9 +129,11 @@ pub fn attempt(actions: &[Action]) -> Result<(), (usize, Errno)> {
 
 /// What changes while a plan is carried out.
 #[derive(Default)]
-struct Process {
+struct Process<'a> {
     /// Who stays behind; without them nobody does.
     keepers: Option<Keepers>,
+    /// The image, if it is packed.
+    opened: Option<&'a PackedTree>,
     /// Looked at before other processes take the place of this one in `/proc`.
     alone: Option<process::Alone>,
     /// Keeps the init of the PID namespace.
@@ -158,7 +162,7 @@ enum Done {
     Layout,
 }
 
-impl Process {
+impl Process<'_> {
     fn take(&mut self, action: &Action) -> Result<(), Errno> {
         match (self.done, action) {
             (Done::Layout, Action::Admit) => self.done = Done::Nothing,
@@ -191,9 +195,13 @@ impl Process {
             Action::Bind { source, target, recursive } => {
                 mount::bind(self.outside(source), target.as_path(), *recursive)
             }
-            Action::Serve { image, offset, target } => {
+            Action::Serve { image, offset, first, target } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-                serve::mount(keepers.serve, image.as_path(), *offset, target.as_path())
+                let (image, offset) = (image.as_path(), *offset);
+                let is_it = |it: &&PackedTree| it.path() == image && it.offset() == offset;
+                let opened = self.opened.filter(is_it);
+                let served = Served { image, offset, first, opened };
+                serve::mount(keepers.serve, &served, target.as_path())
             }
             Action::Unpack { image, offset, tree, mark, says } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;

@@ -79,6 +79,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         steps.push(Action::Supervise.asked_by(origin));
     }
     let execute = execute(request, image, &tree, environment);
+    served::announce(&mut steps, &tree, &execute.action, &directory);
     if wire::is_first(host) {
         notes.extend(match mpi {
             Chosen::Image => wire::note(host, &tree, &directory, &execute.action),

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::points::Point;
+use super::program;
+use super::tree::Tree;
 use crate::apply::DEVICE;
 use crate::error::{Error, Result};
 use crate::look::files::{Files, Kind};
@@ -12,6 +14,7 @@ use crate::origin::Origin;
 use crate::paths::{below, inner};
 use crate::plan::{Action, Step};
 use crate::request::{Request, Write};
+use crate::text::Text;
 
 /// Refuses what cannot be had of a packed image, and says what the machine lacks to serve one.
 ///
@@ -76,12 +79,23 @@ pub fn move_points(points: &mut [Point], from: &Path, to: &Path) {
     }
 }
 
+/// Tells whoever serves the image what is read first: the file of the command.
+pub fn announce(steps: &mut [Step], tree: &Tree, execute: &Action, start: &Path) {
+    let served = steps.iter_mut().find_map(|step| match &mut step.action {
+        Action::Serve { first, .. } => Some(first),
+        _ => None,
+    });
+    let Some(first) = served else { return };
+    let found = program::find(tree, execute, start).filter(|path| tree.is_of_image(path));
+    first.extend(found.map(Text::from));
+}
+
 /// The steps that mount a packed image on a directory; none for any other.
 pub fn serve(image: &Image, target: &Path) -> Vec<Step> {
     let packed = image.files.packed().filter(|_| image.copy.is_none());
     let Some(packed) = packed else { return Vec::new() };
     let directory = Action::Directory { path: target.into(), mode: 0o755 };
     let (image, offset) = (packed.path().into(), packed.offset());
-    let serve = Action::Serve { image, offset, target: target.into() };
+    let serve = Action::Serve { image, offset, first: Vec::new(), target: target.into() };
     vec![directory.asked_by(&Origin::CommandLine), serve.asked_by(&Origin::CommandLine)]
 }

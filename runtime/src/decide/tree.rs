@@ -116,6 +116,11 @@ impl<'a> Tree<'a> {
         held.map_or((Path::new("/"), &IMAGE), |(target, mounted)| (Path::new(target), mounted))
     }
 
+    /// Whether the files at a path inside are the image's.
+    pub fn is_of_image(&self, path: &Path) -> bool {
+        matches!(self.holder(path).1.backing, Backing::Image)
+    }
+
     /// The host path whose files are seen at a path inside, if they are the host's.
     pub fn on_host(&self, path: &Path) -> Option<PathBuf> {
         let (target, mounted) = self.holder(path);

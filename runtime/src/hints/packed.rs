@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn every_row_can_speak_and_names_a_remedy() {
         let (image, offset) = ("/scratch/img.sqfs".into(), 0);
-        let serve = Action::Serve { image, offset, target: "/srv/image".into() };
+        let serve = Action::Serve { image, offset, first: Vec::new(), target: "/srv/image".into() };
         let unpack = Action::Unpack {
             image: "/scratch/img.sqfs".into(),
             offset,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::Hasher;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,17 +19,21 @@ use crate::sys::file;
 /// No file that is read as a whole is larger.
 const SIZE_LIMIT: u64 = 64 << 20;
 
-/// What is kept of an image while a plan is made of it.
-const BUDGET: Budget = Budget { metadata: 2 << 20, data: 8 << 20 };
+/// What is kept of an image, by whoever serves it too: the kernel keeps what was read, so this is for
+/// what is read in pieces. A plan is made of a hundredth of it.
+const BUDGET: Budget = Budget { metadata: 16 << 20, data: 32 << 20 };
 
 /// What is read of an image's two ends, in bytes, to tell it from others.
 const PIECE: usize = 64 << 10;
 
 /// Answers questions about a squashfs image.
+#[derive(Clone)]
 pub struct PackedTree {
     path: PathBuf,
     offset: u64,
     image: Arc<Squashfs>,
+    /// What the image is read from.
+    descriptor: RawFd,
 }
 
 /// A regular file of an image.
@@ -50,10 +55,11 @@ impl PackedTree {
     ///
     /// Says why it is none that can be read.
     pub fn open(path: &Path, source: file::File, offset: u64) -> Result<Self, Flaw> {
+        let descriptor = source.as_fd().as_raw_fd();
         let image = Squashfs::open(Box::new(Part { source, offset }), BUDGET)?;
         image.root()?;
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        Ok(PackedTree { path, offset, image: Arc::new(image) })
+        Ok(PackedTree { path, offset, image: Arc::new(image), descriptor })
     }
 
     /// The image's file, without symbolic links.
@@ -64,6 +70,16 @@ impl PackedTree {
     /// The byte of the file that the image starts at.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The image, with what was read of it.
+    pub fn image(&self) -> &Arc<Squashfs> {
+        &self.image
+    }
+
+    /// What it is read from; open as long as the image is.
+    pub fn descriptor(&self) -> RawFd {
+        self.descriptor
     }
 
     /// What tells the image from any other of this machine, and from itself before it was changed:
@@ -109,7 +125,12 @@ impl PackedTree {
         Ok(names.filter(|name| fits(name.as_encoded_bytes())).collect())
     }
 
-    fn inode(&self, path: &Path) -> Result<Inode, Errno> {
+    /// What is at a path without symbolic links.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` or `ENOTDIR`, or `EIO` if the image is damaged.
+    pub fn inode(&self, path: &Path) -> Result<Inode, Errno> {
         let mut inode = self.image.root().map_err(Flaw::errno)?;
         for name in names(path) {
             let entry = self.image.lookup(&inode, name).map_err(Flaw::errno)?;

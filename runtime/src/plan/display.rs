@@ -56,7 +56,7 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             let only = if *recursive { "" } else { " (without what is mounted below)" };
             row("bind", format!("{source} -> {target}{only}"))
         }
-        Action::Serve { image, offset, target } => {
+        Action::Serve { image, offset, target, .. } => {
             row("serve", format!("{image}{} -> {target}", from(*offset)))
         }
         Action::Unpack { image, offset, tree, .. } => {

@@ -165,6 +165,9 @@ pub enum Action {
         /// The byte of the file that the image starts at.
         #[serde(skip_serializing_if = "is_zero", default)]
         offset: u64,
+        /// Files of the image that are read at once, by their paths in it without symbolic links.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        first: Vec<Text>,
         /// The directory it is mounted on.
         target: Text,
     },

@@ -118,6 +118,12 @@ impl File {
     }
 }
 
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Source for File {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         // No file is larger than the kernel can count.
