@@ -1,5 +1,6 @@
 //! Exits and signals on a packed image, for one process and for ranks that share it.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
@@ -7,10 +8,10 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::WaitStatus;
 
 use super::packed::Packed;
-use super::packed_life::{SIGNALS, has_ended, none_is_left, one_server, ranks, servers};
+use super::packed_life::{SIGNALS, has_ended, keepers, none_is_left, one_server, ranks, servers};
 use super::support::live::until;
 use super::support::run::outcome;
-use super::support::{Image, Live, command, hrun};
+use super::support::{Image, Live, Scratch, command, hrun};
 
 #[test]
 fn every_end_is_as_in_the_directory() {
@@ -124,4 +125,45 @@ fn who_comes_when_the_server_was_killed_is_told() {
     first.send(Signal::SIGKILL);
     drop(first);
     none_is_left(&packed.path);
+}
+
+/// What runs when the server is killed is told why it comes to nothing; each standard error once.
+#[test]
+fn whoever_runs_when_the_server_is_killed_is_told() {
+    let (packed, scratch) = (Packed::tiny(), Scratch::new());
+    let image = packed.path.to_str().unwrap();
+    let step = format!("{}-witness", std::process::id());
+    let files = ["shared", "alone"].map(|name| scratch.file(name, "before\n"));
+    let rank = |file: &Path| {
+        let mut rank = command([image, "/bin/probe", "await", "28"]);
+        rank.env("SLURM_JOB_ID", &step).env("SLURM_STEP_ID", "0");
+        rank.stderr(fs::File::options().append(true).open(file).unwrap());
+        let rank = Live::start(&mut rank);
+        rank.next_line();
+        rank
+    };
+    let ranks = [rank(&files[0]), rank(&files[0]), rank(&files[1])];
+    let server = one_server(&packed.path);
+    until("it has a witness", || (keepers(&packed.path, "hrun-witness").len() == 1).then_some(()));
+    kill(server, Signal::SIGKILL).unwrap();
+    let wanted = [
+        format!(
+            "before\nhrun: cannot read the image {image} any more: the process that served it, "
+        ),
+        format!("hrun-image ({server}), was killed or has crashed\n  hint: "),
+    ]
+    .concat();
+    for file in &files {
+        until("the witness speaks", || {
+            let text = fs::read_to_string(file).unwrap();
+            (text.lines().count() == 3 && text.starts_with(&wanted)).then_some(())
+        });
+    }
+    for rank in &ranks {
+        rank.send(Signal::SIGKILL);
+    }
+    drop(ranks);
+    none_is_left(&packed.path);
+    let said = files.map(|file| fs::read_to_string(file).unwrap().lines().count());
+    assert_eq!(said, [3, 3]);
 }

@@ -30,12 +30,17 @@ pub const SIGNALS: [Signal; 6] = [
 
 /// The servers of an image; they have the command line of the hrun that started them.
 pub fn servers(image: &Path) -> Vec<Pid> {
+    keepers(image, "hrun-image")
+}
+
+/// The processes of a name that stay behind for an image.
+pub fn keepers(image: &Path, name: &str) -> Vec<Pid> {
     let image = image.to_str().unwrap();
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let is_server = fs::read_to_string(format!("/proc/{pid}/comm")).ok()? == "hrun-image\n";
+        let is_it = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end() == name;
         let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        (is_server && String::from_utf8_lossy(&words).contains(image)).then(|| Pid::from_raw(pid))
+        (is_it && String::from_utf8_lossy(&words).contains(image)).then(|| Pid::from_raw(pid))
     });
     pids.collect()
 }
@@ -50,6 +55,7 @@ pub fn one_server(image: &Path) -> Pid {
 #[track_caller]
 pub fn none_is_left(image: &Path) {
     until("the server ends", || servers(image).is_empty().then_some(()));
+    until("its witness ends", || keepers(image, "hrun-witness").is_empty().then_some(()));
     let image = image.to_str().unwrap();
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains("fuse.squashfs") && !mounts.contains(image), "{mounts}");

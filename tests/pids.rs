@@ -284,7 +284,8 @@ fn nobody_but_the_command_has_the_descriptors_of_the_job() {
     };
     let of_command = files(processes_named("sh", supervisor)[0]);
     assert!(of_command.len() >= 3, "{of_command:?}");
-    let others = ["hrun-init", "hrun-ear"].map(|name| processes_named(name, supervisor)[0]);
+    let others = ["hrun-init", "hrun-ear"]
+        .map(|name| until(name, || processes_named(name, supervisor).first().copied()));
     for pid in [supervisor, others[0], others[1]] {
         let kept: Vec<PathBuf> =
             files(pid).into_iter().filter(|file| of_command.contains(file)).collect();

@@ -213,7 +213,7 @@ fn a_rank_that_comes_while_the_last_one_goes_has_an_init_that_lives() {
     let mut first = Live::start(&mut traced);
     assert_eq!(first.next_line(), "up");
     let hrun = processes_named("hrun", number(&first))[0];
-    let init = processes_named("hrun-init", hrun)[0];
+    let init = until("init has its name", || processes_named("hrun-init", hrun).first().copied());
     let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let of_first = namespace(init);
     first.say("\n");

@@ -3,15 +3,13 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::sync::OnceLock;
 
 use fuser::Notifier;
 use runtime::elf::Object;
 use runtime::linkage::Loader;
 use runtime::look::files::{self, OpenFiles};
 use runtime::look::packed::PackedTree;
-use runtime::text::Text;
 
 use crate::image::number;
 
@@ -21,50 +19,32 @@ const PART: u64 = 2 << 20;
 /// And so much in all: what is kept of an image is more.
 const SUM: u64 = 16 << 20;
 
-/// A thread that unpacks files, and hands them to the kernel as soon as that has asked for them by
-/// name.
-pub(crate) struct Ahead {
-    notifier: Arc<OnceLock<Notifier>>,
+/// Unpacks what programs at some paths in an image need, and hands it to the kernel as soon as that
+/// can be told and has asked for the files by name. What cannot be read is told to whoever reads it.
+pub(crate) fn unpack(tree: &PackedTree, programs: &[PathBuf], kernel: &OnceLock<Notifier>) {
+    let mut work = Work { tree, kernel, left: SUM };
+    programs.iter().for_each(|program| work.program(program));
 }
 
-/// What the thread works with.
-struct Work {
-    tree: PackedTree,
-    kernel: Arc<OnceLock<Notifier>>,
-    /// How many bytes it may still unpack.
+/// What is worked with.
+struct Work<'a> {
+    tree: &'a PackedTree,
+    kernel: &'a OnceLock<Notifier>,
+    /// How many bytes may still be unpacked.
     left: u64,
 }
 
-impl Ahead {
-    /// Starts with the programs at some paths. What cannot be read is told to whoever reads it.
-    pub(crate) fn start(tree: PackedTree, programs: &[Text]) -> Self {
-        let notifier = Arc::new(OnceLock::new());
-        let mut work = Work { tree, kernel: notifier.clone(), left: SUM };
-        let programs: Vec<PathBuf> = programs.iter().map(|it| it.as_path().into()).collect();
-        let body = move || programs.iter().for_each(|program| work.program(program));
-        // Without it the command is only slower.
-        #[allow(clippy::disallowed_methods, reason = "the server's namespaces are made already")]
-        let _ = thread::Builder::new().name("ahead".to_owned()).spawn(body);
-        Ahead { notifier }
-    }
-
-    /// From now on the kernel can be told.
-    pub(crate) fn connect(&self, notifier: Notifier) {
-        let _ = self.notifier.set(notifier);
-    }
-}
-
-impl Work {
+impl Work<'_> {
     /// Unpacks a program, its interpreter and its libraries.
     fn program(&mut self, path: &Path) {
         self.file(path);
         let Ok(file) = self.tree.open_file(path) else { return };
         let interpreter = Object::read_start(&file).ok().and_then(|object| object.interpreter);
         let Some(interpreter) = interpreter else { return };
-        if let Ok(Some((interpreter, _))) = files::find(&self.tree, Path::new(&interpreter)) {
+        if let Ok(Some((interpreter, _))) = files::find(self.tree, Path::new(&interpreter)) {
             self.file(&interpreter);
         }
-        let linked = Loader::new(&self.tree, OsStr::new("")).load(&[path.into()]);
+        let linked = Loader::new(self.tree, OsStr::new("")).load(&[path.into()]);
         for found in linked.into_iter().skip(1).filter_map(|linked| linked.found) {
             self.file(&found.path);
         }

@@ -13,3 +13,4 @@ pub mod supervise;
 pub mod trial;
 pub mod unpack;
 pub mod watch;
+mod witness;

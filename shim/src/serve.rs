@@ -7,12 +7,16 @@
 //! (docs/decisions/0018).
 
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
-use fuser::{Config, Session, SessionACL};
+use fuser::{Config, Notifier, Session, SessionACL};
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::{Pid, chdir};
 use runtime::apply::Served;
+use runtime::look::containers;
 use runtime::look::packed::PackedTree;
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file::{Device, File};
@@ -20,8 +24,9 @@ use runtime::sys::memory;
 use runtime::sys::process;
 use squashfs::Flaw;
 
-use crate::ahead::Ahead;
+use crate::ahead;
 use crate::image::Server;
+use crate::witness;
 
 /// No block is larger, in bytes; what the crate `fuser` asks for is.
 const HUGE: i32 = 4 << 20;
@@ -43,13 +48,14 @@ pub fn start(served: &Served, device: Device) -> Result<(Link, Device), Errno> {
 
 /// Serves until nobody is left who could ask.
 fn serve(served: &Served, device: &Device, link: &Link) {
+    // Of the container, which is left behind now.
+    let mounts = containers::own_mounts();
     let ready = get_ready(served);
     let told = link.tell(ready.as_ref().map(|_| ()).map_err(|errno| *errno));
     let (Ok(tree), Ok(()), Ok(device)) = (ready, told, device.try_clone()) else { return };
     let (uid, gid) = process::ids();
     let server = Server::new(tree.image().clone(), uid, gid);
-    // A thread that had to share the only processor would delay the command.
-    let ahead = (processors() > 1).then(|| Ahead::start(tree, served.first));
+    let beside = Beside::start(tree, served, mounts);
     // Reading from the device before it is mounted is an error. The other end goes when it is, or
     // when it never will be.
     let _ = link.hear();
@@ -57,10 +63,41 @@ fn serve(served: &Served, device: &Device, link: &Link) {
     config.n_threads = Some(threads());
     // The kernel compares the callers with the one who has mounted it.
     if let Ok(session) = Session::from_fd(server, device, SessionACL::All, config) {
-        if let Some(ahead) = &ahead {
-            ahead.connect(session.notifier());
-        }
+        let _ = beside.notifier.set(session.notifier());
         let _ = session.run();
+    }
+    if let Some(witness) = beside.witness.get() {
+        // Nobody is left who reads the image.
+        let _ = witness.tell(Ok(()));
+    }
+}
+
+/// What a thread of the server does besides.
+#[derive(Default)]
+struct Beside {
+    /// From the time on that the kernel can be told something.
+    notifier: OnceLock<Notifier>,
+    witness: OnceLock<Link>,
+}
+
+impl Beside {
+    /// Has a thread unpack what is read first, and start the server's witness.
+    fn start(tree: PackedTree, served: &Served, mounts: Result<u64, Errno>) -> Arc<Self> {
+        let beside = Arc::new(Beside::default());
+        let shared = beside.clone();
+        let first: Vec<PathBuf> = served.first.iter().map(|it| it.as_path().into()).collect();
+        let body = move || {
+            // Where it had to share the only processor it would delay the command.
+            if processors() > 1 {
+                ahead::unpack(&tree, &first, &shared.notifier);
+            }
+            let witness = mounts.ok().and_then(|it| witness::stand_by(tree.path(), it));
+            witness.map(|witness| shared.witness.set(witness));
+        };
+        // Without it the command is only slower, and an error says less.
+        #[allow(clippy::disallowed_methods, reason = "the server's namespaces are made already")]
+        let _ = thread::Builder::new().name("beside".to_owned()).spawn(body);
+        beside
     }
 }
 

@@ -88,6 +88,22 @@ pub fn running() -> Result<Vec<Container>, Errno> {
     Ok(containers)
 }
 
+/// The mounts that this process sees, by the number of their namespace.
+///
+/// # Errors
+///
+/// The errno of stat(2).
+pub fn own_mounts() -> Result<u64, Errno> {
+    nix::sys::stat::stat("/proc/self/ns/mnt").map(|status| status.st_ino)
+}
+
+/// The caller's processes that see the mounts of a namespace.
+pub fn inhabitants(mounts: u64) -> Vec<u32> {
+    let all = process::all_processes().into_iter().flatten().flatten();
+    let inside = all.filter(|process| mounts_of(process).is_ok_and(|it| it == mounts));
+    inside.filter_map(|process| process.pid().try_into().ok()).collect()
+}
+
 /// Looks at a process in a container.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd;
 
-use super::process::in_background;
+use super::process::{in_background, in_background_alone};
 
 /// What a process may have open without asking for more, on most machines.
 const USUAL_DESCRIPTORS: i32 = 1024;
@@ -89,14 +89,29 @@ pub fn detached(kept: &OwnedFd, body: impl FnOnce(&Link)) -> Result<Link, Errno>
 /// As [`detached`].
 pub fn detached_with(kept: &[RawFd], body: impl FnOnce(&Link)) -> Result<Link, Errno> {
     let [link, other] = Link::pair()?;
-    in_background(|| {
-        let _ = unistd::setsid();
-        let kept: Vec<RawFd> = kept.iter().copied().chain(other.descriptors()).collect();
-        close_all_but(&kept);
-        open_nothing();
-        body(&other);
-    })?;
+    in_background(|| leave(kept, &other, body))?;
     Ok(link)
+}
+
+/// The same, for a process that may have threads, with no other descriptors; for what `body` may do,
+/// see [`in_background_alone`].
+///
+/// # Errors
+///
+/// The errno of fork(2) or pipe(2).
+pub fn detached_alone(body: impl FnOnce(&Link)) -> Result<Link, Errno> {
+    let [link, other] = Link::pair()?;
+    in_background_alone(|| leave(&[], &other, body))?;
+    Ok(link)
+}
+
+/// Leaves everything of this process behind but some descriptors, and runs `body`.
+fn leave(kept: &[RawFd], link: &Link, body: impl FnOnce(&Link)) {
+    let _ = unistd::setsid();
+    let kept: Vec<RawFd> = kept.iter().copied().chain(link.descriptors()).collect();
+    close_all_but(&kept);
+    open_nothing();
+    body(link);
 }
 
 /// Lets go of all that this process has from those it comes from: every descriptor but some, the

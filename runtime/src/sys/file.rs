@@ -87,6 +87,18 @@ pub fn leave_open(file: OwnedFd) {
     let _ = file.into_raw_fd();
 }
 
+/// Opens the standard error of a process once more, to write at its end without waiting; that of a
+/// process of one's own only.
+///
+/// # Errors
+///
+/// The errno of open(2): `ENXIO` for a socket, which cannot be opened again.
+pub fn open_standard_error(process: u32) -> Result<OwnedFd, Errno> {
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    open(Path::new(&format!("/proc/{process}/fd/2")), flags, Mode::empty())
+}
+
 /// A file that is read in parts.
 ///
 /// It is closed when it is dropped: as many files are read like this as there are libraries, and

@@ -236,10 +236,22 @@ pub fn in_child(body: impl FnOnce() -> u64) -> Result<u64, Errno> {
 ///
 /// The errno of fork(2); `EINVAL` if this process has more than one thread.
 pub fn in_background(body: impl FnOnce()) -> Result<(), Errno> {
-    if count_threads() != 1 {
-        return Err(Errno::EINVAL);
+    match count_threads() {
+        1 => in_background_alone(body),
+        _ => Err(Errno::EINVAL),
     }
-    // SAFETY: this process has one thread, so the child is a whole copy of it.
+}
+
+/// The same, in a process that may have threads; `body` runs in a copy without them.
+///
+/// What they had locked stays locked there, but for the memory of the C library, whose fork(3) sees
+/// to that: so `body` may use nothing else that threads share.
+///
+/// # Errors
+///
+/// The errno of fork(2).
+pub fn in_background_alone(body: impl FnOnce()) -> Result<(), Errno> {
+    // SAFETY: the child uses nothing that another thread may have locked, as is said above.
     match unsafe { unistd::fork() }? {
         unistd::ForkResult::Child => {
             // SAFETY: as above; the parent of the new process ends, which makes it init's.
