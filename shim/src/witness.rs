@@ -16,7 +16,7 @@ use runtime::look::containers;
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file;
 
-/// A server that lives so long has a witness: most commands that end sooner would pay for nothing.
+/// A server that lives so long has a witness: commands that end sooner would start slower for it.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Who ends a whole job ends the commands as well, within this time; nobody is left to be told then.

@@ -99,15 +99,16 @@ impl Squashfs {
             return Err(Flaw::OtherKind { wanted: "regular file" });
         };
         let blocks = self.whole_blocks(inode.size, fragment);
-        let extent = match fragment {
+        let (what, extent) = match fragment {
             _ if number < blocks => {
-                self.extents(inode, Mark { start, sizes }, number)?.next_extent()?
+                let mut extents = self.extents(inode, Mark { start, sizes }, number)?;
+                ("block of a file", extents.next_extent()?)
             }
-            Some(fragment) if number == blocks => self.fragment(fragment)?,
+            Some(fragment) if number == blocks => ("fragment", self.fragment(fragment)?),
             _ => return Ok(false),
         };
         if extent.size != 0 && extent.size & PLAIN == 0 {
-            self.block("block of a file", extent)?;
+            self.block(what, extent)?;
         }
         Ok(true)
     }

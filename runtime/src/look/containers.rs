@@ -68,7 +68,7 @@ struct Seen {
 ///
 /// Fails where `/proc` is not mounted.
 pub fn running() -> Result<Vec<Container>, Errno> {
-    let own = mounts_of(&Process::myself().map_err(errno)?).map_err(errno)?;
+    let own = own_mounts()?;
     let mut groups: BTreeMap<u64, Vec<Seen>> = BTreeMap::new();
     for process in process::all_processes().map_err(errno)?.flatten() {
         // Those of others are closed, and some end meanwhile.
@@ -113,8 +113,8 @@ pub fn inhabitant(pid: u32) -> Result<Inhabitant, Unfollowed> {
     let closed = |error: ProcError| Unfollowed::Closed(errno(error));
     let number = i32::try_from(pid).map_err(|_| Unfollowed::Closed(Errno::ESRCH))?;
     let process = Process::new(number).map_err(closed)?;
-    let own = Process::myself().map_err(closed)?;
-    if mounts_of(&process).map_err(closed)? == mounts_of(&own).map_err(closed)? {
+    let own = own_mounts().map_err(Unfollowed::Closed)?;
+    if mounts_of(&process).map_err(closed)? == own {
         return Err(Unfollowed::Outside);
     }
     let environment = process.environ().map_err(closed)?.into_iter().collect();

@@ -78,15 +78,6 @@ impl Link {
 /// # Errors
 ///
 /// The errno of fork(2) or pipe(2); `EINVAL` if this process has more than one thread.
-pub fn detached(kept: &OwnedFd, body: impl FnOnce(&Link)) -> Result<Link, Errno> {
-    detached_with(&[kept.as_raw_fd()], body)
-}
-
-/// The same, with any number of descriptors.
-///
-/// # Errors
-///
-/// As [`detached`].
 pub fn detached_with(kept: &[RawFd], body: impl FnOnce(&Link)) -> Result<Link, Errno> {
     let [link, other] = Link::pair()?;
     in_background(|| leave(kept, &other, body))?;
