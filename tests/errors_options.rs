@@ -113,6 +113,8 @@ fn values_that_do_not_fit_are_shown_with_their_option() {
         ("--uid=4294967295", "'4294967295' is not a number of an id"),
         ("--private-tmp=big", "'big' is not a size such as 512m, 2g or 10%"),
         ("--write-fake=0", "'0' is not a size"),
+        ("--overlay=layer:ro", "a layer cannot be used read-only yet"),
+        ("--overlay=", "it names no directory"),
         ("--set-env=", "it needs a file or NAME=VALUE"),
         ("--set-env==x", "the name before '=' is empty"),
         ("--env=", "the name is empty"),
@@ -141,6 +143,13 @@ fn options_that_contradict_name_each_other() {
         &[
             "cannot use --write-fake: it contradicts --write",
             "hint: give one of --write, --write-fake and --overlay",
+        ],
+    );
+    refused(
+        &["--overlay=one", "--overlay=two"],
+        &[
+            "cannot use --overlay two: there is one layer only, and --overlay one has named it",
+            "hint: give one --overlay DIR",
         ],
     );
 }

@@ -3,10 +3,17 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+
+use super::support::live::until;
+use super::support::rank::Waiting;
 use super::support::scratch::fingerprint;
 use super::support::{
-    Image, Scratch, Way, bind, hrun, lacks, on_host, outcome, probe, real, tester,
+    Image, Live, Scratch, Way, bind, command, hrun, lacks, on_host, outcome, probe, real, tester,
 };
 
 fn overlay(layer: &Path) -> String {
@@ -185,4 +192,56 @@ fn a_layer_on_a_file_system_that_cannot_hold_it_is_explained() {
         "from: --overlay ",
         "hint: the directory of a layer must be on a local file system",
     ]);
+}
+
+#[test]
+fn a_layer_is_used_by_one_run_at_a_time() {
+    let (image, layer) = (real("bookworm"), Scratch::new());
+    let option = overlay(&layer.join("layer"));
+    let start = |script: &str| {
+        let words = [option.as_str(), image.to_str().unwrap(), "sh", "-c", script];
+        Live::start(&mut command(words))
+    };
+    // Also for as long as something lives that the command has left.
+    let mut first = start("echo up; read line; sleep 1000 & echo $!");
+    assert_eq!(first.next_line(), "up");
+    let refused = |parts: &[&str]| {
+        hrun([option.as_str(), image.to_str().unwrap(), "true"]).fails(parts);
+    };
+    let pid = format!("process {} (", first.pid());
+    let attempt = "cannot keep other runs from the layer";
+    refused(&[attempt, &pid, "uses it", "--overlay-wait"]);
+    // A waiting one says so, and goes on.
+    let words = [option.as_str(), "--overlay-wait", image.to_str().unwrap(), "echo", "mine"];
+    let mut waiting = command(words);
+    let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let errors = waiting.stderr.take().unwrap();
+    let mut told = Live::watch(waiting, errors);
+    assert!(told.next_line().contains("waiting for the run that uses this layer"));
+    first.say("\n");
+    let left: i32 = first.next_line().parse().unwrap();
+    assert_eq!(first.wait(), WaitStatus::Exited(first.pid(), 0));
+    refused(&[attempt, &format!("what process {} has started", first.pid())]);
+    kill(Pid::from_raw(left), Signal::SIGKILL).unwrap();
+    assert_eq!(told.wait(), WaitStatus::Exited(told.pid(), 0));
+    // And nothing is left that would keep it from anybody.
+    until("the layer is free", || {
+        let words = [option.as_str(), image.to_str().unwrap(), "true"];
+        (hrun(words).status == Some(0)).then_some(())
+    });
+}
+
+#[test]
+fn ranks_of_a_step_are_one_run_in_their_layer() {
+    let (image, layer, home) = (real("bookworm"), Scratch::new(), Scratch::new());
+    let option = overlay(&layer.join("layer"));
+    let start =
+        |rank| Waiting::with(&[("SLURM_PROCID", rank)], "layer", &image, &[&option], &home);
+    let (first, second) = (start("0"), start("1"));
+    assert_eq!(first.namespaces(), second.namespaces());
+    // Another image is another run, and so is a run outside of the step.
+    hrun([option.as_str(), image.to_str().unwrap(), "true"]).fails(&["uses it"]);
+    first.end();
+    hrun([option.as_str(), image.to_str().unwrap(), "true"]).fails(&["uses it"]);
+    second.end();
 }

@@ -73,6 +73,7 @@ mod plans_gpu;
 mod plans_mpi;
 mod plans_run;
 mod ranks;
+mod ranks_commands;
 mod ranks_soak;
 mod ranks_strain;
 mod seccomp;

@@ -341,3 +341,18 @@ fn on_a_terminal_keys_jobs_and_sizes_work() {
     type_in(&format!("{start} echo piped | cat; echo after\n"), "after");
     terminal.press("exit\n");
 }
+
+#[test]
+fn a_service_of_systemd_finds_its_sockets() {
+    let image = real("bookworm");
+    // systemd starts hrun with the number that it has then (sd_listen_fds(3)).
+    let script = "export LISTEN_FDS=1; exec sh -c 'LISTEN_PID=$$ exec $hrun $option $image sh -c \
+         \"test \\$LISTEN_PID = \\$\\$ && echo \\$LISTEN_FDS\"'";
+    for option in ["--pid", "--no-join"] {
+        let mut shell = shell(&image, script);
+        assert_eq!(outcome(shell.env("option", option)).ok(), "1\n", "{option}");
+    }
+    // Sockets of another process are none of the command's, whatever it is called inside.
+    let other = "LISTEN_PID=7 LISTEN_FDS=1 $hrun --pid $image sh -c 'echo $LISTEN_PID'";
+    assert_eq!(outcome(&mut shell(&image, other)).ok(), "7\n");
+}

@@ -173,7 +173,7 @@ fn steps_are_apart_and_leave_a_file_that_the_next_removes() {
     assert_ne!(first.namespaces()[0], second.namespaces()[0]);
     let (one, two) = (file("apart-1"), file("apart-2"));
     assert_eq!(fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(fs::metadata(&one).unwrap().len() < 100, "64 bytes a rank");
+    assert!(fs::metadata(&one).unwrap().len() < 200, "128 bytes a rank");
     first.end();
     second.end();
     // Each new step looks at some of what is there.
@@ -219,7 +219,7 @@ fn without_others_mpi_is_told_not_to_read_their_memory() {
 }
 
 #[test]
-fn a_meeting_place_that_is_somebody_elses_or_full_is_named() {
+fn a_meeting_place_that_is_somebody_elses_is_passed_over_and_a_full_one_named() {
     if lacks("root") {
         return;
     }
@@ -228,7 +228,7 @@ fn a_meeting_place_that_is_somebody_elses_or_full_is_named() {
     with_own_mounts(|| {
         cover(Path::new("/dev/shm"), "size=1m");
         fs::create_dir(format!("/dev/shm/hrun-{}", tester().uid)).unwrap();
-        run(&[]).fails(&["cannot meet the other ranks of this step", "must be yours alone"]);
+        assert_eq!(run(&[]).ok(), "started\n");
         assert_eq!(run(&["--no-join"]).ok(), "started\n");
     });
     with_own_mounts(|| {

@@ -11,7 +11,7 @@ use super::support::live::until;
 use super::support::machine::{cover, make_read_only, with_own_mounts};
 use super::support::rank::{Waiting, file, namespaces, rank, step};
 use super::support::run::{as_tester, shell};
-use super::support::{Image, Outcome, Scratch, lacks, outcome, program, real, tester};
+use super::support::{Outcome, Scratch, lacks, outcome, program, real, tester};
 
 /// A rank of a step that runs under strace(1) with options.
 fn traced(test: &str, image: &Path, options: &[&str]) -> Command {
@@ -100,10 +100,10 @@ fn a_number_that_another_process_has_now_is_no_member() {
         let first = Waiting::start(&test, &image, &[], &home);
         let line = fs::read_to_string(file(&test)).unwrap();
         let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        assert_eq!((words.len(), words[0].as_str()), (6, format!("{:x}", first.pid()).as_str()));
+        assert_eq!((words.len(), words[0].as_str()), (8, format!("{:x}", first.pid()).as_str()));
         let number = u64::from_str_radix(&words[word], 16).unwrap();
         words[word] = format!("{:x}", number - 1);
-        fs::write(file(&test), format!("{:<63}\n", words.join(" "))).unwrap();
+        fs::write(file(&test), format!("{:<127}\n", words.join(" "))).unwrap();
         let next = Waiting::start(&test, &image, &[], &home);
         assert_ne!(next.namespaces()[0], first.namespaces()[0], "{line}");
         first.end();
@@ -127,43 +127,96 @@ fn a_file_that_hrun_did_not_write_has_no_members() {
 }
 
 #[test]
-fn places_that_are_not_the_users_own_are_refused() {
+fn a_name_that_somebody_else_has_taken_stops_no_rank() {
     if lacks("root") {
         return;
     }
-    let image = Image::tiny();
-    let run = || outcome(&mut rank("hostile", image.path(), &[], "echo started"));
+    let (image, home) = (real("bookworm"), Scratch::new());
+    let start = || Waiting::start("hostile", &image, &[], &home);
     let user = tester();
     let place = format!("/dev/shm/hrun-{}", user.uid);
-    let place = Path::new(&place);
-    let refused = || {
-        run().fails(&["cannot meet the other ranks of this step", "must be yours alone"]);
+    let (place, next) = (Path::new(&place), format!("{place}.1"));
+    // All ranks meet, whatever is there and whenever it goes.
+    let meet_elsewhere = |remove: &dyn Fn()| {
+        let first = start();
+        let second = start();
+        remove();
+        let third = start();
+        assert_eq!(first.namespaces(), second.namespaces());
+        assert_eq!(first.namespaces(), third.namespaces());
+        [first, second, third].into_iter().for_each(Waiting::end);
+        assert_eq!(fs::read_dir(&next).unwrap().count(), 1);
+        fs::remove_dir_all(&next).unwrap();
     };
     with_own_mounts(|| {
         cover(Path::new("/dev/shm"), "size=1m");
+        fs::create_dir(place).unwrap();
+        fs::set_permissions(place, fs::Permissions::from_mode(0o777)).unwrap();
+        meet_elsewhere(&|| fs::remove_dir(place).unwrap());
         // Even to a directory of the user's own.
         symlink(&user.home, place).unwrap();
-        refused();
-        fs::remove_file(place).unwrap();
+        meet_elsewhere(&|| fs::remove_file(place).unwrap());
         fs::write(place, "").unwrap();
-        refused();
-        fs::remove_file(place).unwrap();
+        meet_elsewhere(&|| fs::remove_file(place).unwrap());
         fs::create_dir(place).unwrap();
         chown(place, Some(user.uid), Some(user.gid)).unwrap();
         fs::set_permissions(place, fs::Permissions::from_mode(0o770)).unwrap();
-        refused();
+        meet_elsewhere(&|| {});
         fs::set_permissions(place, fs::Permissions::from_mode(0o700)).unwrap();
         // And a link in the user's own place leads nowhere.
+        let run = || outcome(&mut rank("hostile", &image, &[], "echo started"));
         symlink(user.home.join("stolen"), file("hostile")).unwrap();
         run().fails(&["cannot meet the other ranks of this step"]);
         assert!(!user.home.join("stolen").exists());
+        fs::remove_file(file("hostile")).unwrap();
+        // Nor is a list believed that another user has written.
+        fs::write(file("hostile"), "").unwrap();
+        fs::set_permissions(file("hostile"), fs::Permissions::from_mode(0o666)).unwrap();
+        run().fails(&["cannot meet the other ranks of this step", "must be yours alone"]);
         fs::remove_file(file("hostile")).unwrap();
         assert_eq!(run().ok(), "started\n");
     });
     with_own_mounts(|| {
         cover(Path::new("/dev/shm"), "size=1m");
+        (0..100).for_each(|number| {
+            let name = if number == 0 { String::new() } else { format!(".{number}") };
+            fs::write(format!("{}{name}", place.display()), "").unwrap();
+        });
+        let run = || outcome(&mut rank("hostile", &image, &[], "echo started"));
+        run().fails(&["cannot meet the other ranks of this step", "must be yours alone"]);
+    });
+    with_own_mounts(|| {
+        cover(Path::new("/dev/shm"), "size=1m");
         make_read_only(Path::new("/dev/shm"));
+        let run = || outcome(&mut rank("hostile", &image, &[], "echo started"));
         run().fails(&["cannot meet the other ranks of this step", "Read-only", "--no-join"]);
+    });
+}
+
+#[test]
+fn where_shared_memory_cannot_be_looked_at_ranks_meet_in_tmp_and_say_so() {
+    if lacks("root") {
+        return;
+    }
+    let (image, home) = (real("bookworm"), Scratch::new());
+    with_own_mounts(|| {
+        cover(Path::new("/tmp"), "size=1m,mode=1777");
+        cover(Path::new("/dev"), "size=1m");
+        fs::write("/dev/shm", "").unwrap();
+        fs::write("/dev/null", "").unwrap();
+        fs::set_permissions("/dev/null", fs::Permissions::from_mode(0o666)).unwrap();
+        let start = |directory: &str| {
+            let variables = [("XDG_RUNTIME_DIR", directory)];
+            Waiting::with(&variables, "no-shm", &image, &["-q"], &home)
+        };
+        // What the environment says of another directory makes no difference between ranks.
+        let (first, second) = (start("/run"), start(""));
+        assert_eq!(first.namespaces(), second.namespaces());
+        first.end();
+        second.end();
+        let said = outcome(&mut rank("no-shm", &image, &[], "true")).stderr;
+        let place = format!("the ranks of this step meet in /tmp/hrun-{}", tester().uid);
+        assert!(said.contains("/dev/shm cannot be used") && said.contains(&place), "{said}");
     });
 }
 

@@ -1,10 +1,12 @@
 //! Plans, notes and other results as text and JSON.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use runtime::look::containers;
 use runtime::plan::{Note, Plan};
 use runtime::request::{Format, Request};
+use runtime::sys::meeting::{Holder, Purpose};
 use runtime::{Error, Result};
 
 use crate::oci;
@@ -36,6 +38,24 @@ pub fn notes(notes: &[Note], request: &Request) {
 pub fn say(text: &str) {
     // Nobody can be told that standard error is closed.
     let _ = io::stderr().write_all(format!("hrun: {text}\n").as_bytes());
+}
+
+/// Says what a start waits for, where that takes long.
+pub fn waiting(purpose: Purpose, file: &Path, holder: Option<&Holder>) {
+    let what = match purpose {
+        Purpose::Ranks => "other ranks of this step",
+        Purpose::Copy => "the image to be unpacked",
+        Purpose::Layer => "the run that uses this layer",
+        Purpose::Cpus => "another run that chooses CPUs",
+    };
+    let who = holder.map_or_else(
+        || "a process that cannot be seen from here".to_owned(),
+        |Holder { pid, name, is_stopped }| {
+            let state = if *is_stopped { ", which is stopped" } else { "" };
+            format!("process {pid} ({name}){state}")
+        },
+    );
+    say(&format!("waiting for {what}: {} is held by {who}", file.display()));
 }
 
 /// A container, as `--ps=json` has it.

@@ -81,7 +81,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.dry_run {
         return report::plan(&plan, format);
     }
-    carry_out(&plan, opened)
+    carry_out(&plan, opened, request.quiet)
 }
 
 /// The process whose container is entered as it is: with no IMAGE, or with `--` before the command.
@@ -142,12 +142,15 @@ const KEEPERS: Keepers = Keepers {
     serve: shim::serve::start,
     unpack: shim::unpack::unpack,
     outlive: shim::unpack::outlive,
+    keep: shim::unpack::keep,
+    say: None,
 };
 
 /// Becomes the command; comes back with the reason it could not, or with the exit status of a
 /// command that was watched over.
-fn carry_out(plan: &Plan, opened: Option<&PackedTree>) -> Result<u8> {
-    match apply::apply(plan, KEEPERS, opened) {
+fn carry_out(plan: &Plan, opened: Option<&PackedTree>, is_quiet: bool) -> Result<u8> {
+    let say = (!is_quiet).then_some(report::waiting as _);
+    match apply::apply(plan, Keepers { say, ..KEEPERS }, opened) {
         Ended::Status(status) => Ok(status),
         Ended::Failed(failed) => {
             Err(hints::explain(&failed, &facts::look(failed.program.as_deref())))

@@ -25,6 +25,7 @@ enum Operation {
     Serve,
     Unpack,
     Outlive,
+    Hold,
     Mount,
     Overlay,
     OverlayWithLayer,
@@ -385,7 +386,7 @@ const HINTS: &[Hint] = &[
 
 /// Words the failure of a step.
 pub fn explain(failed: &Failed, facts: &Facts) -> Error {
-    let Failed { step, errno, program } = failed;
+    let Failed { step, errno, program, holder } = failed;
     let attempt = match (&step.action, program) {
         (Action::Execute { .. }, Some(program)) => format!("run {}", program.display()),
         (action, _) => action.describe(),
@@ -397,7 +398,11 @@ pub fn explain(failed: &Failed, facts: &Facts) -> Error {
         (Action::Execute { .. }, false) => STATUS_NOT_EXECUTABLE,
         _ => STATUS_FAILED,
     };
-    let error = Error::new(attempt, *errno).hint_if_some(hint).status(status);
+    let error = match holder {
+        Some(holder) => Error::new(attempt, format!("{holder} uses it")),
+        None => Error::new(attempt, *errno),
+    };
+    let error = error.hint_if_some(hint).status(status);
     match step.origin {
         // Nobody needs to be told where the command came from.
         Origin::Default | Origin::CommandLine => error,
@@ -448,6 +453,7 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Serve { .. } => Operation::Serve,
         Action::Unpack { .. } => Operation::Unpack,
         Action::Outlive { .. } => Operation::Outlive,
+        Action::Hold { .. } => Operation::Hold,
         Action::Link { .. }
         | Action::Scope { .. }
         | Action::Unmount { .. }

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use rustc_hash::FxHasher;
 
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::ids;
 use crate::look::files::Kind;
 use crate::look::host::Host;
 use crate::origin::Origin;
-use crate::plan::{Action, EnterBy, Step};
+use crate::plan::{Action, EnterBy, Note, Step, Task};
 use crate::request::{Join, Request};
 
 /// What a step is known by: variables that together name it, and what its file is called after.
@@ -27,6 +28,18 @@ const STEPS: [(&str, &[&str]); 4] = [
 
 /// A file's name is no longer; what is behind is told by a number.
 const NAME_LIMIT: usize = 120;
+
+/// What launchers call the number of a rank. Where one launcher starts another, the inner one's differ.
+const NUMBERS: [&str; 8] = [
+    "SLURM_PROCID",
+    "PMIX_RANK",
+    "PMI_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "PALS_RANKID",
+    "FLUX_TASK_RANK",
+    "JSM_NAMESPACE_RANK",
+];
 
 /// The file in which the ranks of this step meet, and who asked for it.
 pub fn file(request: &Request, host: &Host) -> Option<(PathBuf, Origin)> {
@@ -100,6 +113,34 @@ pub fn group(request: &Request, host: &Host) -> Option<String> {
     met.or_else(|| step(host).map(|key| name(&key)))
 }
 
+/// A number that no other rank of the step has, if a launcher has given this process one, and sharing
+/// was left to hrun: what is asked for is shared whatever the process is.
+///
+/// What a rank starts inherits its variables, so several processes may have the same.
+pub fn task(request: &Request, host: &Host) -> Option<u64> {
+    let is_asked_for = request.join.as_ref().is_some_and(|asked| asked.value != Join::Nobody);
+    if is_asked_for || !is_rank(host) {
+        return None;
+    }
+    let mut hasher = FxHasher::default();
+    let mut is_known = false;
+    for name in NUMBERS {
+        let value = host.variable(name);
+        is_known |= value.is_some();
+        value.hash(&mut hasher);
+    }
+    // 0 is nobody's.
+    is_known.then(|| hasher.finish().max(1))
+}
+
+/// The same for what ranks share apart from their namespaces.
+pub fn task_of_group(request: &Request, host: &Host) -> Option<Task> {
+    let number = task(request, host)?;
+    let met = file(request, host).map(|(file, _)| file);
+    let file = met.or_else(|| Some(directory(host).join(name(&step(host)?))))?;
+    Some(Task { file: file.into(), number })
+}
+
 /// Which of the ranks of a step on this node the process is, as launchers say it.
 pub fn local_rank(host: &Host) -> Option<usize> {
     const RANKS: [&str; 6] = [
@@ -144,13 +185,32 @@ fn parent(host: &Host) -> Option<String> {
     Some(format!("parent-{pid}-{started}"))
 }
 
-/// A directory of this node alone: a file system of several nodes has no common process numbers.
+/// A directory of this node alone: a file system of several nodes has no common process numbers. All
+/// ranks of a node find the same, whatever their environment is.
 fn directory(host: &Host) -> PathBuf {
-    let own = format!("hrun-{}", host.uid);
-    match host.find(Path::new("/dev/shm")) {
-        Ok(Some((path, Kind::Directory))) => path.join(own),
-        _ => host.path_variable("XDG_RUNTIME_DIR").unwrap_or_else(|| "/tmp".into()).join(own),
+    let place = if shared_memory(host).is_ok() { SHARED_MEMORY } else { "/tmp" };
+    Path::new(place).join(format!("hrun-{}", host.uid))
+}
+
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Whether ranks can meet in memory, or why not.
+fn shared_memory(host: &Host) -> std::result::Result<(), Errno> {
+    match host.find(Path::new(SHARED_MEMORY))? {
+        Some((_, Kind::Directory)) => Ok(()),
+        Some(_) => Err(Errno::ENOTDIR),
+        None => Err(Errno::ENOENT),
     }
+}
+
+/// Says where ranks meet if it is not where they should: MPI wants shared memory as well.
+pub fn note(host: &Host) -> Option<Note> {
+    let errno = shared_memory(host).err().filter(|_| is_rank(host))?;
+    Some(Note::warning(format!(
+        "{SHARED_MEMORY} cannot be used ({}): the ranks of this step meet in {}",
+        errno.desc(),
+        directory(host).display()
+    )))
 }
 
 /// A name for a file: letters that are safe, and not too many.
@@ -193,7 +253,7 @@ pub fn joined(step: Action, origin: &Origin) -> Vec<Step> {
 }
 
 /// Puts the meeting around the steps that the first rank alone takes.
-pub fn meet(steps: Vec<Step>, file: PathBuf, origin: &Origin) -> Vec<Step> {
+pub fn meet(steps: Vec<Step>, file: PathBuf, task: Option<u64>, origin: &Origin) -> Vec<Step> {
     let Some(leave) = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }))
     else {
         return steps;
@@ -207,7 +267,7 @@ pub fn meet(steps: Vec<Step>, file: PathBuf, origin: &Origin) -> Vec<Step> {
         hasher.finish().max(1)
     });
     let mut met = Vec::with_capacity(steps.len() + 5);
-    met.push(Action::Meet { file: file.into(), layout }.asked_by(origin));
+    met.push(Action::Meet { file: file.into(), layout, task }.asked_by(origin));
     for (index, step) in steps.into_iter().enumerate() {
         met.push(step);
         if index == leave {

@@ -86,6 +86,24 @@ pub fn outlive(
     })
 }
 
+/// Starts the process that holds a layer until its overlay is mounted nowhere any more.
+///
+/// # Errors
+///
+/// The errno of fork(2) or pipe(2).
+pub fn keep(stage: &Path, held: Locked, unmount: &LastUnmount) -> Result<Link, Errno> {
+    let kept = [held.descriptor(), unmount.descriptor()];
+    detached::detached_with(&kept, |link| {
+        detached::ignore_signals();
+        detached::take_name("hrun-layer");
+        let away = stay_away(stage);
+        let is_away = away.is_ok();
+        if link.tell(away).is_ok() && is_away && link.hear().is_ok() {
+            unmount.wait();
+        }
+    })
+}
+
 /// Has nothing of the container, which ends only when nobody has it.
 fn stay_away(stage: &Path) -> Result<(), Errno> {
     detached::unshare_mounts()?;

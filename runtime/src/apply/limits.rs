@@ -3,12 +3,17 @@
 //! A group may be removed under the hands of who comes: its last process has ended, or it was empty
 //! yet and was taken for one that somebody forgot. Who notices makes it again.
 
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use rustc_hash::FxHasher;
 
+use super::claim;
+use super::meeting::Who;
 use crate::paths::below;
-use crate::plan::Place;
+use crate::plan::{Place, Task};
+use crate::sys::meeting::Tell;
 use crate::sys::{self, group, meeting};
 
 /// Nobody is so unlucky to come in the wrong moment so often.
@@ -32,6 +37,20 @@ pub struct Made {
 ///
 /// The errno of making a process.
 pub type Watch = fn(&Made) -> Result<(), Errno>;
+
+/// What the groups of a step are called, for a process that is a rank of it: nothing for one that
+/// only has the number of a rank which lives in them.
+pub(super) fn shared<'a>(
+    shared: Option<&'a str>,
+    task: Option<&Task>,
+    tell: Tell,
+) -> Result<Option<&'a str>, Errno> {
+    let Some((name, task)) = shared.zip(task) else { return Ok(shared) };
+    let mut hasher = FxHasher::default();
+    name.hash(&mut hasher);
+    let who = Who { layout: Some(hasher.finish().max(1)), task: Some(task.number) };
+    Ok(claim::claim(task.file.as_path(), who, tell)?.then_some(name))
+}
 
 /// Makes control groups and moves into them.
 ///

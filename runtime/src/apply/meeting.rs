@@ -6,21 +6,26 @@
 //! members, and whoever makes something holds it alone by flock(2), while those who find all made
 //! come together; the kernel lets go of the lock of a rank that dies. A member is known by its pid, the time it started and the numbers of its namespaces,
 //! so a pid that is used again is told apart.
+//!
+//! A launcher gives each rank a number of its own. A process with the number of a member that lives
+//! is no rank, but one of several commands that a rank has started: it has a line in the list, which
+//! others do not join ([`claim`]).
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::claim;
 use crate::paths::{below, parent};
-use crate::sys::meeting::{self, Hold, Locked, Namespaces};
+use crate::sys::meeting::{self, Hold, Locked, Namespaces, Tell};
 
 /// No more files of other steps are looked at by one start.
 const SWEPT: usize = 16;
 
 /// The bytes of a line, whatever is in it.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 128;
 
 /// After so many lines it is looked who has ended.
 const FORGOTTEN: usize = 512;
@@ -41,7 +46,13 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Meeting {
     file: Locked,
-    layout: Option<u64>,
+    who: Who,
+    /// What was written of this process before it joined anything, and where that ends in the file.
+    announced: Option<(Member, u64)>,
+    /// Nobody joins this process.
+    is_apart: bool,
+    path: PathBuf,
+    tell: Tell,
     /// When this process started, for those who come later.
     started: u64,
     /// Those it has joined, or made, as far as that is known.
@@ -52,6 +63,15 @@ pub(super) struct Meeting {
     line: Option<OwnedFd>,
     /// The PID namespace of ranks with another layout.
     others: Option<Processes>,
+}
+
+/// Who comes to a meeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    /// What its mounts will look like; nothing if they are nobody's but its own.
+    pub layout: Option<u64>,
+    /// Which of the ranks it is, if that is known.
+    pub task: Option<u64>,
 }
 
 /// A PID namespace.
@@ -65,14 +85,18 @@ struct Processes {
 
 /// A rank that came before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Member {
-    pid: u32,
-    started: u64,
-    namespaces: Namespaces,
+pub(super) struct Member {
+    pub pid: u32,
+    pub started: u64,
+    pub namespaces: Namespaces,
     /// What its mounts look like; nothing if they are nobody's but its own.
-    layout: Option<u64>,
+    pub layout: Option<u64>,
     /// The init of the PID namespace in which its command is, if it has one.
-    init: Option<u32>,
+    pub init: Option<u32>,
+    /// Which of the ranks it is, if that is known.
+    pub task: Option<u64>,
+    /// Nobody joins its mounts, whatever they look like.
+    pub is_apart: bool,
 }
 
 /// What a rank has joined.
@@ -92,50 +116,64 @@ impl Meeting {
     /// # Errors
     ///
     /// The errno of mkdir(2), open(2) or flock(2); `EPERM` if the directory is somebody else's.
-    pub(super) fn attend(path: &Path, layout: Option<u64>) -> Result<(Option<Self>, Found), Errno> {
-        let directory = parent(path).unwrap_or(Path::new("/"));
-        meeting::own_directory(directory)?;
+    pub(super) fn attend(path: &Path, who: Who, tell: Tell) -> Result<(Option<Self>, Found), Errno> {
+        let directory = meeting::own_directory(parent(path).unwrap_or(Path::new("/")))?;
+        let path = &below(&directory, Path::new(path.file_name().unwrap_or_default()));
         let started = meeting::start_time(std::process::id())?;
-        let alone = |file, others| {
-            let (namespaces, init, line) = (None, None, None);
-            Some(Meeting { file, layout, started, namespaces, init, line, others })
+        let alone = |file, is_apart, others| {
+            let (namespaces, init, line, announced) = (None, None, None, None);
+            let path = path.clone();
+            Meeting {
+                file, path, tell, who, announced, is_apart, started, namespaces, init, line, others,
+            }
         };
-        let same = |file, joined: Joined| {
+        let same = |file, announced, joined: Joined| {
             let Joined { namespaces, init, line } = joined;
-            let (namespaces, others) = (Some(namespaces), None);
-            Some(Meeting { file, layout, started, namespaces, init, line, others })
+            let (namespaces, is_apart, others) = (Some(namespaces), false, None);
+            let path = path.clone();
+            Meeting {
+                file, path, tell, who, announced, is_apart, started, namespaces, init, line, others,
+            }
         };
-        match Locked::open(path, Hold::Shared)? {
+        match Locked::open(path, Hold::Shared, tell)? {
             Some(file) => {
-                if let Some(joined) = join_same(&file, layout)? {
-                    return Ok((same(file, joined), Found::Same));
+                let announced = announce(&file, who, started)?;
+                let is_first = announced.is_none_or(|(_, end)| {
+                    claim::is_first(&file, end, who).unwrap_or(true)
+                });
+                if is_first && let Some(joined) = join_same(&file, who.layout)? {
+                    return Ok((Some(same(file, announced, joined)), Found::Same));
                 }
             }
             // The first of its step, or one of the first, before anybody waits for it.
-            None => sweep(directory),
+            None => sweep(&directory),
         }
-        let file = Locked::make(path, Hold::Alone)?;
-        if let Some(joined) = join_same(&file, layout)? {
-            return Ok((same(file, joined), Found::Same));
+        let file = Locked::make(path, Hold::Alone, tell)?;
+        let contents = file.read()?;
+        let is_apart = claim::is_held(&members(&contents), who);
+        if !is_apart && let Some(joined) = join_same(&file, who.layout)? {
+            return Ok((Some(same(file, None, joined)), Found::Same));
         }
-        let (contents, own) = (file.read()?, Namespaces::own_user()?);
+        let own = Namespaces::own_user()?;
         let members = members(&contents);
         // The kernel lets nobody join the namespace he is in.
         if members.iter().any(|member| member.namespaces.user == own) {
             return Ok((None, Found::Nobody));
         }
-        if contents.len() != members.len() * LINE || !members.iter().any(Member::lives) {
+        let is_other = |member: &Member| member.pid != std::process::id() && member.lives();
+        if contents.len() != members.len() * LINE || !members.iter().any(is_other) {
             forget(&file)?;
         }
-        for member in members.iter().filter(|member| !member.is_like(layout)) {
+        for member in members.iter().filter(|member| is_apart || !member.is_like(who.layout)) {
             if member.namespaces.join_user(member.pid, member.started)? {
                 let user = member.namespaces.user;
-                let near = members.iter().filter(|member| member.namespaces.user == user);
-                let processes = near.filter_map(|member| member.init).find_map(Processes::open);
-                return Ok((alone(file, processes), Found::Others));
+                let near = members.iter().filter(|it| it.namespaces.user == user && !it.is_apart);
+                let mut inits = near.filter_map(|member| member.init).filter(|_| !is_apart);
+                let processes = inits.find_map(Processes::open);
+                return Ok((Some(alone(file, is_apart, processes)), Found::Others));
             }
         }
-        Ok((alone(file, None), Found::Nobody))
+        Ok((Some(alone(file, is_apart, None)), Found::Nobody))
     }
 
     /// Takes note of the init of a PID namespace, before `/proc` is of other processes than this.
@@ -189,16 +227,40 @@ impl Meeting {
     /// The errno of write(2); `ENOSPC` above all.
     pub(super) fn leave(self) -> Result<(), Errno> {
         let namespaces = self.namespaces.map_or_else(Namespaces::own, Ok)?;
-        let (pid, started) = (std::process::id(), self.started);
-        let Meeting { layout, init, .. } = self;
-        let end = self.file.append(&Member { pid, started, namespaces, layout, init }.line())?;
+        let Meeting { who: Who { layout, task }, started, init, is_apart, announced, .. } = &self;
+        let (layout, task, init, announced) = (*layout, *task, *init, *announced);
+        let (started, is_apart) = (*started, *is_apart);
+        let pid = std::process::id();
+        let own = Member { pid, started, namespaces, layout, init, task, is_apart };
+        let end = match announced {
+            Some((announced, end)) if announced == own => end,
+            _ => self.file.append(&own.line())?,
+        };
         // One of so many looks who has ended.
         if end.is_multiple_of((LINE * FORGOTTEN) as u64) {
-            self.file.hold_alone()?;
+            self.file.hold_alone_of(&self.path, self.tell)?;
             forget(&self.file)?;
         }
         Ok(())
     }
+}
+
+/// Has this process be on the list before it joins anybody, if its number is known: of several with
+/// one number the first on the list is the rank. Nobody joins it before it is where it says.
+fn announce(file: &Locked, who: Who, started: u64) -> Result<Option<(Member, u64)>, Errno> {
+    let Who { layout, task } = who;
+    if task.is_none() || layout.is_none() {
+        return Ok(None);
+    }
+    // It is the first that is joined most often, and then nothing more has to be written.
+    let first = members(&file.first::<LINE>()?).into_iter().find(|first| first.is_like(layout));
+    let (namespaces, init) = first.map_or((Namespaces { user: 0, mount: 0 }, None), |first| {
+        (first.namespaces, first.init)
+    });
+    let pid = std::process::id();
+    let own = Member { pid, started, namespaces, layout, init, task, is_apart: false };
+    let end = file.append(&own.line())?;
+    Ok(Some((own, end)))
 }
 
 /// Joins the namespaces of a rank with the same layout.
@@ -257,37 +319,40 @@ fn forget(file: &Locked) -> Result<(), Errno> {
 impl Member {
     /// Whether its mounts are as these, for others too.
     fn is_like(&self, layout: Option<u64>) -> bool {
-        layout.is_some() && self.layout == layout
+        layout.is_some() && self.layout == layout && !self.is_apart
     }
 
-    /// What is written of it.
-    fn line(&self) -> [u8; LINE] {
-        let Member { pid, started, namespaces: Namespaces { user, mount }, layout, init } = *self;
+    /// What is written of it: its own numbers, and at the end what it claims.
+    pub(super) fn line(&self) -> [u8; LINE] {
+        let Member { pid, started, namespaces: Namespaces { user, mount }, layout, init, .. } = *self;
         let (layout, init) = (layout.unwrap_or(0), init.unwrap_or(0));
         let mut line = [b' '; LINE];
         // A start some 30,000 years after that of the kernel would be cut, and be nobody.
-        let _ = write!(&mut line[..], "{pid:x} {started:x} {user:x} {mount:x} {layout:x} {init:x}");
-        line[LINE - 1] = b'\n';
+        let (own, claim) = line.split_at_mut(LINE - claim::SIZE);
+        let mut own = &mut own[..];
+        let apart = u8::from(self.is_apart);
+        let _ = write!(own, "{pid:x} {started:x} {user:x} {mount:x} {layout:x} {init:x} {apart}");
+        claim.copy_from_slice(&claim::words(self.task));
         line
     }
 
     /// Whether the process is still there, and not another of the same number.
-    fn lives(&self) -> bool {
+    pub(super) fn lives(&self) -> bool {
         meeting::start_time(self.pid) == Ok(self.started)
     }
 }
 
-fn members(file: &[u8]) -> Vec<Member> {
+pub(super) fn members(file: &[u8]) -> Vec<Member> {
     let lines = file.chunks_exact(LINE).map(std::str::from_utf8);
     lines.filter_map(|line| member(line.ok()?)).collect()
 }
 
 /// Reads a line; one that hrun has not written is nobody.
 fn member(line: &str) -> Option<Member> {
-    let mut words = line.strip_suffix('\n')?.trim_end().split(' ');
+    let mut words = line.strip_suffix('\n')?.split_ascii_whitespace();
     let mut number = || u64::from_str_radix(words.next()?, 16).ok();
     let (pid, started, user, mount) = (number()?, number()?, number()?, number()?);
-    let (layout, init) = (number()?, number()?);
+    let (layout, init, apart, task) = (number()?, number()?, number()?, number()?);
     if words.next().is_some() {
         return None;
     }
@@ -297,6 +362,8 @@ fn member(line: &str) -> Option<Member> {
         namespaces: Namespaces { user, mount },
         layout: (layout != 0).then_some(layout),
         init: u32::try_from(init).ok().filter(|init| *init != 0),
+        task: (task != 0).then_some(task),
+        is_apart: apart != 0,
     })
 }
 
@@ -322,18 +389,19 @@ mod tests {
         // The largest numbers there are, but for the time: a hundred years.
         let (pid, started) = (1 << 22, 100 * 366 * 86_400 * 100);
         for (layout, init) in [(None, None), (Some(1), Some(7)), (Some(u64::MAX), Some(pid))] {
-            let member = Member { pid, started, namespaces, layout, init };
+            let (task, is_apart) = (layout, init.is_some());
+            let member = Member { pid, started, namespaces, layout, init, task, is_apart };
             assert_eq!(members(&[member.line(), member.line()].concat()), [member, member]);
         }
     }
 
     #[test]
     fn lines_that_are_cut_or_made_up_are_nobody() {
-        let pad = |line: &str| format!("{line:<63}\n");
-        for line in ["", "\0\0\0", "x 1 2 3 4 0", "-1 1 2 3 4 0", "1 2 3 4 5 6 7", "1 2 3 4 5"] {
+        let pad = |line: &str| format!("{line:<127}\n");
+        for line in ["", "\0\0\0", "x 1 2 3 4 0", "-1 1 2 3 4 0", "1 2 3 4 5 6 0 8 9", "1 2 3 4 5 6 0"] {
             assert_eq!(members(pad(line).as_bytes()), [], "{line:?}");
         }
-        let good = pad("c 159 effffffd f0000001 9f 0");
+        let good = pad("c 159 effffffd f0000001 9f 0 0 0");
         let cut = [good.as_bytes(), &good.as_bytes()[..40]].concat();
         let read: Vec<u32> = members(&cut).iter().map(|member| member.pid).collect();
         assert_eq!(read, [12]);

@@ -4,6 +4,8 @@
 //! for it, whoever calls says how ([`limits::Watch`]).
 #![allow(clippy::disallowed_methods, reason = "this is where the plan is carried out")]
 
+mod claim;
+mod hold;
 pub mod limits;
 mod meeting;
 mod mountinfo;
@@ -19,15 +21,16 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use self::limits::Watch;
-use self::meeting::{Found, Meeting};
+use self::meeting::{Found, Meeting, Who};
 pub use self::serve::{DEVICE, Serve, Served};
+pub use self::hold::Keep;
 pub use self::unpack::{Outlive, Unpack};
 use crate::cpus::CpuList;
 use crate::look::packed::PackedTree;
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::seccomp::{Filter, Flag};
-use crate::sys::meeting::Locked;
+use crate::sys::meeting::{Locked, Purpose, Say, Tell};
 use crate::sys::{MountFlags, copy, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
 
@@ -42,6 +45,8 @@ pub struct Keepers {
     pub unpack: Unpack,
     /// Removes what was unpacked.
     pub outlive: Outlive,
+    /// Holds a layer.
+    pub keep: Keep,
     /// Makes a PID namespace with an init, which ends only while it holds the file alone.
     pub isolate: fn(process::Alone, Option<Locked>) -> Result<Init, Errno>,
     /// Has `/proc` show a PID namespace that others have made.
@@ -50,6 +55,8 @@ pub struct Keepers {
     /// when it has ended, if it has one, and ends by its signal otherwise. What keeps an init stays
     /// open meanwhile.
     pub supervise: fn(process::Alone, Option<&Init>) -> Result<Option<u8>, Errno>,
+    /// Says what is waited for, where that takes long; nothing: not at all.
+    pub say: Option<Say>,
 }
 
 /// The init of a PID namespace.
@@ -81,6 +88,8 @@ pub struct Failed<'a> {
     pub errno: Errno,
     /// The program that could not be executed, as far as one was found.
     pub program: Option<PathBuf>,
+    /// The process that has what this one wanted for itself.
+    pub holder: Option<String>,
 }
 
 /// Becomes the plan's command, or stays while a child does. If the image is packed, and open already, it
@@ -98,7 +107,8 @@ pub fn apply<'a>(plan: &'a Plan, keepers: Keepers, opened: Option<&PackedTree>) 
                 if let Some((held, tree)) = process.copy {
                     copy::let_go(held, &tree);
                 }
-                return Ended::Failed(Failed { step, errno, program: process.program });
+                let Process { program, holder, .. } = process;
+                return Ended::Failed(Failed { step, errno, program, holder });
             }
         }
         if let Some(status) = process.status {
@@ -147,6 +157,10 @@ struct Process<'a> {
     meeting: Option<Meeting>,
     /// The copy of the image that this process holds.
     copy: Option<(Locked, PathBuf)>,
+    /// The layer that is held once it is mounted.
+    layer: Option<hold::Layer>,
+    /// The process that has what this one wanted for itself.
+    holder: Option<String>,
     /// What other ranks have done already.
     done: Done,
 }
@@ -171,16 +185,20 @@ impl Process<'_> {
             _ => {}
         }
         match action {
-            Action::Limit { shared, places, says } => {
+            Action::Limit { shared, task, places, says } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-                limits::enter(shared.as_deref(), places, says.as_deref(), keepers.watch)
+                let tell = self.tell(Purpose::Ranks);
+                let shared = limits::shared(shared.as_deref(), task.as_ref(), tell)?;
+                limits::enter(shared, places, says.as_deref(), keepers.watch)
             }
             Action::Scope { program, properties } => limits::scope(program.as_path(), properties),
             Action::Affinity { cpus } => {
                 let cpus = CpuList::parse(cpus).ok_or(Errno::EINVAL)?;
                 group::set_affinity(cpus.iter())
             }
-            Action::Meet { file, layout } => self.meet(file.as_path(), *layout),
+            Action::Meet { file, layout, task } => {
+                self.meet(file.as_path(), Who { layout: *layout, task: *task })
+            }
             Action::Admit => self.meeting.take().map_or(Ok(()), Meeting::leave),
             Action::Isolate => self.isolate(),
             Action::Supervise => self.supervise(),
@@ -206,7 +224,8 @@ impl Process<'_> {
             Action::Unpack { image, offset, tree, mark, says } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
                 let (image, tree) = ((image.as_path(), *offset), tree.as_path());
-                let held = unpack::hold(keepers.unpack, image, tree, mark, *says)?;
+                let tell = self.tell(Purpose::Copy);
+                let held = unpack::hold(keepers.unpack, image, tree, mark, (*says, tell))?;
                 self.copy = Some((held, tree.to_path_buf()));
                 Ok(())
             }
@@ -215,9 +234,21 @@ impl Process<'_> {
                 let (held, _) = self.copy.take().ok_or(Errno::EINVAL)?;
                 unpack::leave(keepers.outlive, tree.as_path(), stage.as_path(), held)
             }
+            Action::Hold { file, stage, waits } => {
+                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+                let tell = waits.then(|| self.tell(Purpose::Layer));
+                let file = file.as_path();
+                self.layer = hold::hold(keepers.keep, file, stage.as_path(), tell)
+                    .inspect_err(|_| self.holder = hold::holder(file))?;
+                Ok(())
+            }
             Action::Overlay { target, below, layer, no_exec } => {
                 let below = below.as_ref().map(|below| self.outside(below));
-                overlay::mount(target.as_path(), below, layer.as_ref(), *no_exec)
+                overlay::mount(target.as_path(), below, layer.as_ref(), *no_exec)?;
+                match self.layer.take() {
+                    Some(held) => held.ends_with(target.as_path()),
+                    None => Ok(()),
+                }
             }
             Action::ReadOnly { target, recursive, by } => {
                 self.read_only(target.as_path(), *recursive, *by)
@@ -228,15 +259,20 @@ impl Process<'_> {
             Action::ChangeDirectory { path } => mount::change_directory(path.as_path()),
             Action::Restrict { capabilities } => restrict(*capabilities),
             Action::Filter { filter } => load(filter),
-            Action::Execute { arguments, search, environment } => {
-                self.execute(arguments, search, environment)
+            Action::Execute { arguments, search, environment, numbered } => {
+                self.execute(arguments, search, environment, numbered)
             }
         }
     }
 
+    /// Who is told of a long wait.
+    fn tell(&self, purpose: Purpose) -> Tell {
+        Tell { purpose, say: self.keepers.and_then(|keepers| keepers.say) }
+    }
+
     /// Meets the other ranks of the step, if there are any.
-    fn meet(&mut self, file: &Path, layout: Option<u64>) -> Result<(), Errno> {
-        let (mut meeting, found) = Meeting::attend(file, layout)?;
+    fn meet(&mut self, file: &Path, who: Who) -> Result<(), Errno> {
+        let (mut meeting, found) = Meeting::attend(file, who, self.tell(Purpose::Ranks))?;
         if let Some(line) = meeting.as_mut().and_then(Meeting::take_line) {
             self.init = Some(Init { line, child: None });
         }
@@ -332,12 +368,16 @@ impl Process<'_> {
         arguments: &[Text],
         search: &[Text],
         environment: &[Variable],
+        numbered: &[Text],
     ) -> Result<(), Errno> {
         let command = arguments.first().ok_or(Errno::EINVAL)?;
         if command.as_bytes().is_empty() {
             return Err(Errno::ENOENT);
         }
-        let environment: Vec<OsString> = environment.iter().map(assignment).collect();
+        let own = OsString::from(std::process::id().to_string());
+        let numbered = numbered.iter().map(|name| joined(name.as_os_str(), &own));
+        let environment = environment.iter().map(assignment).chain(numbered);
+        let environment: Vec<OsString> = environment.collect();
         let image = process::ExecImage::new(
             arguments.iter().map(Text::as_os_str),
             environment.iter().map(OsString::as_os_str),
@@ -424,8 +464,12 @@ fn load(filter: &Filter) -> Result<(), Errno> {
 }
 
 fn assignment(variable: &Variable) -> OsString {
-    let mut text = variable.name.as_os_str().to_owned();
+    joined(variable.name.as_os_str(), variable.value.as_os_str())
+}
+
+fn joined(name: &OsStr, value: &OsStr) -> OsString {
+    let mut text = name.to_owned();
     text.push(OsStr::new("="));
-    text.push(variable.value.as_os_str());
+    text.push(value);
     text
 }

@@ -8,7 +8,7 @@ use crate::paths::parent;
 use crate::sys::copy::{self, LastUnmount};
 use crate::sys::detached::Link;
 use crate::sys::group;
-use crate::sys::meeting::{self, Hold, Locked};
+use crate::sys::meeting::{self, Hold, Locked, Tell};
 
 /// Writes the tree of an image, which starts at a byte of a file, into a directory, which it makes;
 /// removes what was written if it fails, and also if this process ends meanwhile.
@@ -32,10 +32,10 @@ pub(super) fn hold(
     image: (&Path, u64),
     tree: &Path,
     mark: &str,
-    says: bool,
+    (says, tell): (bool, Tell),
 ) -> Result<Locked, Errno> {
     let mark = format!("{mark} {}\n", copy::boot());
-    let mut copy = Copy { unpack, image, tree, mark, says };
+    let mut copy = Copy { unpack, image, tree, mark, says, tell };
     let mut attempts = 0..ATTEMPTS;
     loop {
         match copy.try_hold() {
@@ -56,13 +56,18 @@ struct Copy<'a> {
     mark: String,
     /// Whether to say what takes so long, which is done once.
     says: bool,
+    /// Who is told of a long wait, which may be for a process that has stopped.
+    tell: Tell,
 }
 
 impl Copy<'_> {
     /// Holds the copy, if it is whole, or made; nothing if another process had to be waited for.
     fn try_hold(&mut self) -> Result<Option<Locked>, Errno> {
         let directory = parent(self.tree).unwrap_or(Path::new("/"));
-        meeting::own_directory(directory)?;
+        // The plan has its name, which was free then.
+        if meeting::own_directory(directory)? != directory {
+            return Err(Errno::EPERM);
+        }
         sweep(directory, self.tree);
         let lock = copy::lock_of(self.tree);
         let shared = Locked::try_make(&lock, Hold::Shared)?;
@@ -71,7 +76,7 @@ impl Copy<'_> {
         }
         let Some(file) = Locked::try_make(&lock, Hold::Alone)? else {
             self.say(|copy| format!("waiting until {} is unpacked", copy.image.0.display()));
-            return Locked::make(&lock, Hold::Shared).map(|_| None);
+            return Locked::make(&lock, Hold::Shared, self.tell).map(|_| None);
         };
         if !self.is_whole(&file) {
             self.say(|Copy { image, tree, .. }| {

@@ -21,6 +21,8 @@ pub struct Basis<'a> {
     pub image: &'a Image,
     /// Where the command may write, and who asked for it.
     pub asked_write: Option<&'a Asked<Write>>,
+    /// Wait while another run uses the layer.
+    pub layer_waits: bool,
 }
 
 impl Basis<'_> {

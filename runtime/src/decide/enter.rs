@@ -64,6 +64,6 @@ pub fn enter(
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(by));
     let mut notes = limits.notes;
     steps.extend(rights::decide(request, host, kernel, &mut notes)?);
-    steps.push(execute(request, &image, &tree, environment));
+    steps.push(execute(request, &image, &tree, environment, Vec::new()));
     Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
 }

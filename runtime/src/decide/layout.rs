@@ -194,6 +194,10 @@ impl Emitter<'_> {
         let kept = self.basis.layer_directory();
         let directory = kept.unwrap_or_else(|| self.stage.join("layer"));
         self.directory(&directory, 0o755, &origin);
+        if let Write::Layer(_) = self.basis.write() {
+            let (file, stage) = (text(&directory.join("lock")), text(&self.stage));
+            self.push(Action::Hold { file, stage, waits: self.basis.layer_waits }, &origin);
+        }
         if let Write::Fake(size) = self.basis.write() {
             let (target, size) = (text(&directory), size.clone());
             self.push(Action::Tmpfs { target, mode: 0o755, size }, &origin);

@@ -19,7 +19,7 @@ use crate::look::cpus::{self, Topology};
 use crate::look::host::Host;
 use crate::look::image::Image;
 use crate::origin::Origin;
-use crate::plan::{Action, Note, Step};
+use crate::plan::{Action, Note, Step, Task};
 use crate::ranks;
 use crate::request::Request;
 use crate::request::limits::Limits;
@@ -51,6 +51,8 @@ pub(super) struct Facts {
     pub topology: Topology,
     /// What the group of this step is called, if it is shared.
     pub shared: Option<String>,
+    /// Which of the ranks of the step the process is, by all that launchers say.
+    pub task: Option<Task>,
     /// Which of the ranks of a step on this node the process is.
     pub local_rank: Option<usize>,
 }
@@ -111,6 +113,7 @@ fn look(request: &Request, host: &Host) -> Facts {
         topology: cpus::topology(host, &allowed),
         allowed,
         shared: ranks::group(request, host).filter(|_| limits.per_rank.is_none()),
+        task: ranks::task_of_group(request, host),
         local_rank: ranks::local_rank(host),
     }
 }
@@ -143,7 +146,8 @@ fn choose(limits: &Limits, facts: &Facts, is_quiet: bool) -> Result<Decided> {
         });
         let places = std::mem::take(&mut ways.places);
         let shared = facts.shared.as_ref().map(|step| groups::name(step, &places));
-        steps.push(Action::Limit { shared, places, says }.asked_by(&ways.origin));
+        let task = facts.task.clone().filter(|_| shared.is_some());
+        steps.push(Action::Limit { shared, task, places, says }.asked_by(&ways.origin));
     }
     let by_affinity = rest.iter().any(|missing| missing.controller == "cpu");
     if let Some(asked) = limits.cpus.as_ref().filter(|_| by_affinity) {

@@ -52,7 +52,7 @@ use crate::text::Text;
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
     ranks::check(request, host)?;
     served::check(request, host, image)?;
-    let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
+    let basis = Basis { host, kernel, image, asked_write: request.write.as_ref(), layer_waits: request.overlay_wait };
     let mut edits = inject::find_all(request, host, image)?;
     let mpi = mpi::edit(request, basis, &mut edits)?;
     inject::finish(request, image, &mut edits);
@@ -62,14 +62,15 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     notes.extend(limits.notes);
     notes.extend(mem::take(&mut edits.notes));
 
-    let Draft { tree, placed, points, environment, directory: (directory, origin) } =
+    let Draft { tree, placed, points, mut environment, directory: (directory, origin) } =
         draft(request, basis, &mut edits, &mut notes)?;
     let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
     let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
     isolate(request, &mut steps);
     steps = ranks::join(request, host, steps)?;
     if let Some((file, origin)) = ranks::file(request, host) {
-        steps = ranks::meet(steps, file, &origin);
+        notes.extend(ranks::note(host));
+        steps = ranks::meet(steps, file, ranks::task(request, host), &origin);
     }
     steps.splice(0..0, unpacked::unpack(request, host, image, &steps));
     steps.splice(0..0, limits.steps);
@@ -78,7 +79,8 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     {
         steps.push(Action::Supervise.asked_by(origin));
     }
-    let execute = execute(request, image, &tree, environment);
+    let numbered = numbered(request, host, &mut environment);
+    let execute = execute(request, image, &tree, environment, numbered);
     served::announce(&mut steps, &tree, &execute.action, &directory);
     if wire::is_first(host) {
         notes.extend(match mpi {
@@ -197,7 +199,13 @@ fn no_start_directory(directory: &Path, exists: bool, origin: &Origin) -> Error 
 }
 
 /// The command given, the image's own, the caller's shell, or `/bin/sh`.
-fn execute(request: &Request, image: &Image, tree: &Tree, environment: Vec<Variable>) -> Step {
+fn execute(
+    request: &Request,
+    image: &Image,
+    tree: &Tree,
+    environment: Vec<Variable>,
+    numbered: Vec<Text>,
+) -> Step {
     let (arguments, origin) = if !request.command.is_empty() {
         (request.command.clone(), Origin::CommandLine)
     } else if !image.config.command.is_empty() {
@@ -215,7 +223,20 @@ fn execute(request: &Request, image: &Image, tree: &Tree, environment: Vec<Varia
     });
     let search = search.collect();
     let arguments = arguments.into_iter().map(Text::from).collect();
-    Action::Execute { arguments, search, environment }.asked_by(&origin)
+    Action::Execute { arguments, search, environment, numbered }.asked_by(&origin)
+}
+
+/// Takes out what names this process by its number, which is another in a PID namespace: systemd says so
+/// for which process its sockets are (sd_listen_fds(3)).
+fn numbered(request: &Request, host: &Host, environment: &mut Vec<Variable>) -> Vec<Text> {
+    const NAME: &str = "LISTEN_PID";
+    let own = host.pid().map(|pid| pid.to_string());
+    let is_own = value(environment, NAME).is_some_and(|value| own.is_some_and(|own| value == &*own));
+    if request.pid.is_none() || !is_own {
+        return Vec::new();
+    }
+    environment.retain(|variable| variable.name.as_bytes() != NAME.as_bytes());
+    vec![Text::from(NAME)]
 }
 
 fn value<'a>(environment: &'a [Variable], name: &str) -> Option<&'a OsStr> {

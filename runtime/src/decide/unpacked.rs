@@ -51,7 +51,7 @@ pub fn choose(request: &Request, host: &Host, image: Image) -> Result<Image> {
     let mark = packed.identity().map_err(fail)?;
     let mut hasher = FxHasher::default();
     mark.hash(&mut hasher);
-    let own = directory.join(format!("hrun-images-{}", host.uid));
+    let own = host.own_name(&directory.join(format!("hrun-images-{}", host.uid)));
     let copy = Copy {
         tree: own.join(format!("{:016x}", hasher.finish())),
         filesystem: host.filesystem(&directory),

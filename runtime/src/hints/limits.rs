@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn every_row_can_speak_and_names_a_remedy() {
         let place = Place { parent: "/g".into(), enable: Vec::new(), settings: Vec::new() };
-        let limit = Action::Limit { shared: None, places: vec![place], says: None };
+        let limit = Action::Limit { shared: None, task: None, places: vec![place], says: None };
         let affinity = Action::Affinity { cpus: "9".to_owned() };
         let remedies = [
             "hand the group over whole",

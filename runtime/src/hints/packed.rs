@@ -6,6 +6,27 @@ use super::{ALWAYS, Hint, Operation};
 
 pub(super) const HINTS: &[Hint] = &[
     Hint {
+        operations: &[Operation::Hold],
+        errnos: &[Errno::EBUSY],
+        when: ALWAYS,
+        text: |_| {
+            "two runs at once would damage the layer; --overlay-wait waits until the other has ended, \
+             and each run can have a DIR of its own\n\
+             ranks of one step share one run, and so does what is started with --join-tag TAG"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Hold],
+        errnos: &[Errno::ENOSYS, Errno::EOPNOTSUPP, Errno::ENOLCK],
+        when: ALWAYS,
+        text: |_| {
+            "its file system has no locks (Lustre: mount option flock), so two runs could damage it; \
+             use a directory on a local disk"
+                .to_owned()
+        },
+    },
+    Hint {
         operations: &[Operation::Serve],
         errnos: &[Errno::EACCES, Errno::EPERM, Errno::ENOENT, Errno::ENODEV, Errno::ENXIO],
         when: ALWAYS,
@@ -63,7 +84,7 @@ pub(super) const HINTS: &[Hint] = &[
         },
     },
     Hint {
-        operations: &[Operation::Unpack, Operation::Outlive],
+        operations: &[Operation::Unpack, Operation::Outlive, Operation::Hold],
         errnos: &[Errno::ECHILD, Errno::EAGAIN, Errno::ENOMEM],
         when: ALWAYS,
         text: |_| {

@@ -42,7 +42,7 @@ fn unshare() -> Action {
 }
 
 fn meet() -> Action {
-    Action::Meet { file: "/dev/shm/hrun-1000/slurm-7.0".into(), layout: None }
+    Action::Meet { file: "/dev/shm/hrun-1000/slurm-7.0".into(), layout: None, task: None }
 }
 
 fn join() -> Action {
@@ -85,12 +85,12 @@ fn change_directory() -> Action {
 
 fn execute() -> Action {
     let arguments = vec!["program".into()];
-    Action::Execute { arguments, search: Vec::new(), environment: Vec::new() }
+    Action::Execute { arguments, search: Vec::new(), environment: Vec::new(), numbered: Vec::new() }
 }
 
 fn explained(action: Action, errno: Errno, facts: &Facts) -> Error {
     let step = Step { action, origin: Origin::Default };
-    explain(&Failed { step: &step, errno, program: Some("/bin/program".into()) }, facts)
+    explain(&Failed { step: &step, errno, program: Some("/bin/program".into()), holder: None }, facts)
 }
 
 fn hint_of(action: Action, errno: Errno, facts: &Facts) -> String {
@@ -340,7 +340,7 @@ fn messages_say_what_was_attempted_and_who_asked() {
         layer: OriginLayer::CommandLine,
     };
     let step = Step { action: bind(true), origin };
-    let error = explain(&Failed { step: &step, errno: Errno::EACCES, program: None }, &facts());
+    let error = explain(&Failed { step: &step, errno: Errno::EACCES, program: None, holder: None }, &facts());
     let message = error.to_string();
     assert!(message.starts_with("cannot bind /scratch at /data: Permission denied\n"), "{message}");
     assert!(message.contains("\n  from: --bind /scratch:/data\n  hint: "), "{message}");
@@ -352,7 +352,7 @@ fn messages_say_what_was_attempted_and_who_asked() {
 #[test]
 fn a_command_is_named_by_the_path_that_was_found() {
     let step = Step { action: execute(), origin: Origin::Default };
-    let failed = |program: Option<PathBuf>| Failed { step: &step, errno: Errno::EACCES, program };
+    let failed = |program: Option<PathBuf>| Failed { step: &step, errno: Errno::EACCES, program, holder: None };
     let found = explain(&failed(Some("/opt/bin/program".into())), &facts());
     assert_eq!(found.attempt, "run /opt/bin/program");
     assert_eq!(explain(&failed(None), &facts()).attempt, "run program");

@@ -121,10 +121,21 @@ impl Host {
         !is_closed && access(path, AccessFlags::R_OK | AccessFlags::W_OK).is_ok()
     }
 
+    /// The name of a directory of the caller's own, which another user may have taken first.
+    pub fn own_name(&self, path: &Path) -> PathBuf {
+        let found = self.is_real.then(|| sys::meeting::own_name(path)).flatten();
+        found.unwrap_or_else(|| path.to_path_buf())
+    }
+
     /// The process at the other end of a socket this process has inherited, and when it started.
     pub fn peer(&self, socket: i32) -> Option<(u32, u64)> {
         let pid = self.is_real.then(|| sys::meeting::peer(socket).ok())??;
         Some((pid, sys::meeting::start_time(pid).ok()?))
+    }
+
+    /// The number of this process.
+    pub fn pid(&self) -> Option<u32> {
+        self.is_real.then(std::process::id)
     }
 
     /// The parent of this process, and when it started.

@@ -26,6 +26,7 @@ pub enum Name {
     Write,
     WriteFake,
     Overlay,
+    OverlayWait,
     Unpack,
     Store,
     Nv,

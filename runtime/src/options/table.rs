@@ -123,8 +123,17 @@ pub const OPTIONS: &[Row] = &[
         takes: Takes::Value("DIR"),
         section: Section::Files,
         help: "Keeps what the command writes in DIR, for the next run",
-        manual: "DIR is created if its parent exists. It must be on a local file system, and only \
-                 one run at a time may use it.",
+        manual: "DIR is created if its parent exists. It must be on a local file system. One run at a \
+                 time uses it: a second one is refused, and told which process has it, for as long as \
+                 anything of the first one's container lives. Ranks of a step with the same options \
+                 are one run.",
+        ..FLAG
+    },
+    Row {
+        name: Name::OverlayWait,
+        long: "overlay-wait",
+        section: Section::Files,
+        help: "Waits while another run uses the DIR of --overlay",
         ..FLAG
     },
     Row {

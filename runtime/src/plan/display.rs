@@ -35,7 +35,7 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         Action::Limit { shared, places, .. } => return limits(shared.as_deref(), places, row),
         Action::Scope { properties, .. } => row("scope", properties.join(" ")),
         Action::Affinity { cpus } => row("affinity", format!("CPUs {cpus}")),
-        Action::Meet { file, layout } => {
+        Action::Meet { file, layout, .. } => {
             let shared = if layout.is_some() { "" } else { ", sharing no mounts" };
             row("meet", format!("the ranks in {file}{shared}"))
         }
@@ -63,6 +63,9 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             row("unpack", format!("{image}{} -> {tree}", from(*offset)))
         }
         Action::Outlive { tree, .. } => row("outlive", tree.to_string()),
+        Action::Hold { file, waits, .. } => {
+            row("hold", format!("{file}{}", if *waits { ", waiting for other runs" } else { "" }))
+        }
         Action::Overlay { target, below, layer, .. } => {
             let below = below.as_ref().map(|below| format!(" on top of {below}"));
             let layer = layer.as_ref().map(|layer| format!(", changes in {}", layer.upper));
@@ -92,12 +95,13 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             let length = program.len();
             row("filter", format!("{calls} system calls, others {default}; {length} instructions"))
         }
-        Action::Execute { arguments, environment, .. } => {
+        Action::Execute { arguments, environment, numbered, .. } => {
             let variables = environment.iter().map(|variable| {
                 let assignment = format!("{}={}", variable.name, variable.value);
                 ["set".to_owned(), assignment, variable.origin.to_string()]
             });
             let mut rows: Vec<[String; 3]> = variables.collect();
+            rows.extend(numbered.iter().map(|name| row("set", format!("{name}=(its process number)"))));
             rows.push(row("run", words(arguments)));
             return rows;
         }

@@ -12,6 +12,8 @@
 mod display;
 mod limits;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::limits::{Place, Setting};
@@ -67,6 +69,10 @@ pub enum Action {
         /// What the ranks of a step call them; nothing: they are this process's alone.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         shared: Option<String>,
+        /// Which of the ranks this is: where another process with the same number lives in groups of
+        /// that name, this one makes its own.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        task: Option<Task>,
         /// Where they are made.
         places: Vec<Place>,
         /// What is said when the kernel has killed for want of memory.
@@ -97,6 +103,10 @@ pub enum Action {
         /// mounts cannot be shared.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         layout: Option<u64>,
+        /// Which of the ranks this is: where another process with the same number lives and has the
+        /// same layout, this one makes mounts of its own. Nothing: not known.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        task: Option<u64>,
     },
     /// Makes a PID namespace for the processes that will be started, with an init that reaps what
     /// others leave and ends when nobody watches over a command in it any more; shows the namespace
@@ -194,6 +204,15 @@ pub enum Action {
         /// The stage.
         stage: Text,
     },
+    /// Holds a layer until nothing of the container is left, so that no other run writes to it.
+    Hold {
+        /// The file in the layer's directory by which it is held; it is made if it is missing.
+        file: Text,
+        /// Another directory in memory that the process which holds it lets go of.
+        stage: Text,
+        /// Whether to wait while another run holds it, or to fail.
+        waits: bool,
+    },
     /// Covers a directory by an overlay of itself on top of another directory.
     Overlay {
         /// The directory.
@@ -257,7 +276,20 @@ pub enum Action {
         search: Vec<Text>,
         /// The whole environment.
         environment: Vec<Variable>,
+        /// Variables that are set to the number of the process that becomes the command, which a PID
+        /// namespace gives it.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        numbered: Vec<Text>,
     },
+}
+
+/// Which of the ranks of a step a process is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Task {
+    /// The file that lists the ranks.
+    pub file: Text,
+    /// A number that no other rank has.
+    pub number: u64,
 }
 
 /// One id: what it is inside, and whose it is outside.
@@ -391,6 +423,10 @@ impl Action {
             Action::Bind { source, target, .. } => format!("bind {source} at {target}"),
             Action::Serve { image, .. } => format!("serve the image {image}"),
             Action::Unpack { image, tree, .. } => format!("unpack the image {image} in {tree}"),
+            Action::Hold { file, .. } => {
+                let directory = file.as_path().parent().unwrap_or(Path::new("/"));
+                format!("keep other runs from the layer {}", directory.display())
+            }
             Action::Outlive { tree, .. } => format!("see to the removal of {tree}"),
             Action::Overlay { target, .. } => format!("mount an overlay on {target}"),
             Action::ReadOnly { target, .. } => format!("make {target} read-only"),

@@ -187,6 +187,8 @@ pub struct Request {
     pub private_tmp: Option<Asked<Option<String>>>,
     /// Where the command may write.
     pub write: Option<Asked<Write>>,
+    /// Wait while another run uses the layer.
+    pub overlay_wait: bool,
     /// Run packed images from a copy, in this directory.
     pub unpack: Option<Asked<Option<PathBuf>>>,
     /// Where images are looked for by name.
@@ -306,6 +308,7 @@ impl Merge {
             Name::Write | Name::WriteFake | Name::Overlay => {
                 self.set_write(write(setting).map_err(refuse)?, on, &origin)?;
             }
+            Name::OverlayWait => request.overlay_wait = on,
             Name::Unpack => request.unpack = on.then(|| asked(directory(value), &origin)),
             Name::Store => request.store = Some(PathBuf::from(value)),
             Name::Nv => request.nvidia = wanted(&setting.given, &origin).map_err(refuse)?,
@@ -361,6 +364,14 @@ impl Merge {
     fn set_write(&mut self, write: Write, on: bool, origin: &Origin) -> Result<()> {
         let same_kind =
             |other: &Write| std::mem::discriminant(other) == std::mem::discriminant(&write);
+        if let Some(before) = self.request.write.as_ref().filter(|_| on)
+            && matches!((&before.value, &write), (Write::Layer(one), Write::Layer(two)) if one != two)
+            && same_layer(&before.origin, origin)
+        {
+            let reason = format!("there is one layer only, and {} has named it", before.origin);
+            return Err(Error::new(format!("use {origin}"), reason)
+                .hint("give one --overlay DIR; what lies in other directories can be shown by --bind"));
+        }
         if !on {
             self.request.write = self.request.write.take().filter(|asked| !same_kind(&asked.value));
             return Ok(());
@@ -440,7 +451,7 @@ fn binds(setting: &Setting) -> std::result::Result<Vec<Bind>, String> {
 fn write(setting: &Setting) -> std::result::Result<Write, String> {
     Ok(match setting.name {
         Name::WriteFake => Write::Fake(setting.given.size()?),
-        Name::Overlay => Write::Layer(PathBuf::from(setting.given.value())),
+        Name::Overlay => Write::Layer(parse::layer(setting.given.value())?),
         _ => Write::Image,
     })
 }

@@ -107,6 +107,22 @@ fn device(piece: &[u8]) -> Parsed<Device> {
     Ok(Device::Node { source: path(source), target: bind_target(target)? })
 }
 
+/// Reads the directory of a layer. What follows a colon is how other runtimes say that it is
+/// read-only, or that it is not.
+pub(super) fn layer(value: &OsStr) -> Parsed<PathBuf> {
+    let bytes = value.as_bytes();
+    let bytes = bytes.strip_suffix(b":rw").unwrap_or(bytes);
+    if bytes.ends_with(b":ro") {
+        return Err("a layer cannot be used read-only yet; without ':ro' the command writes to it, and \
+                    to run it unchanged copy the directory first"
+            .to_owned());
+    }
+    match bytes {
+        b"" => Err("it names no directory".to_owned()),
+        path => Ok(PathBuf::from(OsStr::from_bytes(path))),
+    }
+}
+
 /// Reads a tag, which becomes part of a file's name.
 pub(super) fn tag(value: &OsStr) -> Parsed<String> {
     let tag = value.to_str().unwrap_or_default();

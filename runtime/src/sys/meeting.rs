@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -14,30 +14,94 @@ use nix::sys::stat::{Mode, SFlag, fstat, lstat};
 use nix::sys::uio::{pread, pwrite};
 use nix::unistd::{Whence, ftruncate, lseek, mkdir, write};
 
+use super::waiting::{self, flock};
+pub use super::waiting::{Holder, Purpose, Say, Tell};
+
 /// No list of members is longer.
 const SIZE_LIMIT: usize = 1 << 20;
 
 /// More than what comes before the start time in proc(5)'s `stat`, and the time.
 const STAT: usize = 512;
 
-/// Makes a directory that nobody else may use, unless it is there.
+/// So many names of a directory are tried.
+const NAMES: usize = 100;
+
+/// Of so many names some may be free again that others had when a later one was taken.
+const FREED: usize = 8;
+
+/// Makes a directory that nobody else may use, unless it is there, and gives back where it is.
+///
+/// In a directory that others may write to, somebody may have made the name first. Then the first of
+/// `NAME.1`, `NAME.2` and so on is taken that is the caller's alone or can be made so: the same by all
+/// that the caller runs on this machine.
 ///
 /// # Errors
 ///
-/// The errno of mkdir(2); `EPERM` if what is there is no directory, belongs to somebody else or is
-/// open to others.
-pub fn own_directory(path: &Path) -> Result<(), Errno> {
-    // Looked for first: who makes something in a directory has it to himself for that time.
-    let status = match lstat(path) {
-        Err(Errno::ENOENT) => match mkdir(path, Mode::S_IRWXU) {
-            Ok(()) | Err(Errno::EEXIST) => lstat(path)?,
+/// The errno of mkdir(2); `EPERM` if all names are taken by what is no directory, belongs to somebody
+/// else or is open to others.
+pub fn own_directory(path: &Path) -> Result<PathBuf, Errno> {
+    // The usual case, without a list of names.
+    if state(path)? == State::Own {
+        return Ok(path.to_path_buf());
+    }
+    for _ in 0..NAMES {
+        let (found, is_there) = first_name(path)?.ok_or(Errno::EPERM)?;
+        if is_there {
+            return Ok(found);
+        }
+        // Another process may be faster; whose it is then is looked at again.
+        match mkdir(&found, Mode::S_IRWXU) {
+            Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
-        },
-        status => status?,
+        }
+    }
+    Err(Errno::EPERM)
+}
+
+/// Where the caller's own directory of a name is, or would be made.
+pub fn own_name(path: &Path) -> Option<PathBuf> {
+    first_name(path).ok()?.map(|(path, _)| path)
+}
+
+/// The first name that is the caller's directory, else the first that is nothing.
+fn first_name(path: &Path) -> Result<Option<(PathBuf, bool)>, Errno> {
+    let mut free = None;
+    for number in 0..NAMES {
+        let mut name = path.as_os_str().to_owned();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        let name = PathBuf::from(name);
+        match state(&name)? {
+            State::Own => return Ok(Some((name, true))),
+            State::Free if free.is_none() => free = Some(name),
+            // Whoever had an earlier name may have removed it since this one was taken.
+            State::Free if number >= FREED => break,
+            State::Free | State::Taken => {}
+        }
+    }
+    Ok(free.map(|name| (name, false)))
+}
+
+/// What is at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Free,
+    /// A directory of the caller's alone.
+    Own,
+    /// Anything else.
+    Taken,
+}
+
+fn state(path: &Path) -> Result<State, Errno> {
+    let status = match lstat(path) {
+        Ok(status) => status,
+        Err(Errno::ENOENT) => return Ok(State::Free),
+        Err(errno) => return Err(errno),
     };
     let is_directory = status.st_mode & libc::S_IFMT == SFlag::S_IFDIR.bits();
     let is_own = status.st_uid == super::effective_uid() && status.st_mode & 0o077 == 0;
-    if is_directory && is_own { Ok(()) } else { Err(Errno::EPERM) }
+    Ok(if is_directory && is_own { State::Own } else { State::Taken })
 }
 
 /// The names in a directory; none if it cannot be read.
@@ -153,8 +217,8 @@ impl Locked {
     /// # Errors
     ///
     /// The errno of open(2) or flock(2); `ELOOP` for a symbolic link.
-    pub fn open(path: &Path, hold: Hold) -> Result<Option<Self>, Errno> {
-        match Self::hold(path, hold, OFlag::empty()) {
+    pub fn open(path: &Path, hold: Hold, tell: Tell) -> Result<Option<Self>, Errno> {
+        match Self::hold(path, hold, OFlag::empty(), tell) {
             Err(Errno::ENOENT) => Ok(None),
             held => held.map(Some),
         }
@@ -165,8 +229,8 @@ impl Locked {
     /// # Errors
     ///
     /// As [`Locked::open`].
-    pub fn make(path: &Path, hold: Hold) -> Result<Self, Errno> {
-        Self::hold(path, hold, OFlag::O_CREAT)
+    pub fn make(path: &Path, hold: Hold, tell: Tell) -> Result<Self, Errno> {
+        Self::hold(path, hold, OFlag::O_CREAT, tell)
     }
 
     /// The same, but nothing if others hold it so that this process cannot.
@@ -180,10 +244,10 @@ impl Locked {
         Ok(is_held.then_some(file))
     }
 
-    fn hold(path: &Path, hold: Hold, more: OFlag) -> Result<Self, Errno> {
+    fn hold(path: &Path, hold: Hold, more: OFlag, tell: Tell) -> Result<Self, Errno> {
         loop {
             let file = open_file(path, more)?;
-            lock(&file, hold.operation())?;
+            waiting::lock(&file, hold.operation(), path, tell)?;
             // Who held it before may have removed it.
             if is_at(&file, path) {
                 return Ok(Locked(file));
@@ -198,11 +262,16 @@ impl Locked {
     /// As [`Locked::open`].
     pub fn try_open(path: &Path) -> Result<Option<Self>, Errno> {
         let file = open_file(path, OFlag::empty())?;
-        match lock(&file, libc::LOCK_EX | libc::LOCK_NB) {
+        match flock(&file, libc::LOCK_EX | libc::LOCK_NB) {
             Ok(()) => Ok(is_at(&file, path).then_some(Locked(file))),
             Err(Errno::EWOULDBLOCK) => Ok(None),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// What is in a file that others may hold; nothing if it is none of the caller's.
+    pub fn look(path: &Path) -> Option<Vec<u8>> {
+        Locked(open_file(path, OFlag::empty()).ok()?).read().ok()
     }
 
     /// Opens it once more, for a process that will hold it apart from this one.
@@ -222,12 +291,22 @@ impl Locked {
     ///
     /// The errno of flock(2).
     pub fn hold_alone(&self) -> Result<(), Errno> {
-        lock(&self.0, libc::LOCK_EX)
+        let tell = Tell { purpose: Purpose::Ranks, say: None };
+        self.hold_alone_of(Path::new(""), tell)
+    }
+
+    /// The same, and says so if it takes long.
+    ///
+    /// # Errors
+    ///
+    /// The errno of flock(2).
+    pub fn hold_alone_of(&self, path: &Path, tell: Tell) -> Result<(), Errno> {
+        waiting::lock(&self.0, libc::LOCK_EX, path, tell)
     }
 
     /// Lets go of it.
     pub fn let_go(&self) {
-        let _ = lock(&self.0, libc::LOCK_UN);
+        let _ = flock(&self.0, libc::LOCK_UN);
     }
 
     /// Holds it in another way, and lets go of it first; false if others hold it so that this
@@ -237,7 +316,7 @@ impl Locked {
     ///
     /// The errno of flock(2).
     pub fn try_hold(&self, hold: Hold) -> Result<bool, Errno> {
-        match lock(&self.0, hold.operation() | libc::LOCK_NB) {
+        match flock(&self.0, hold.operation() | libc::LOCK_NB) {
             Ok(()) => Ok(true),
             Err(Errno::EWOULDBLOCK) => Ok(false),
             Err(errno) => Err(errno),
@@ -323,18 +402,12 @@ impl Locked {
 fn open_file(path: &Path, more: OFlag) -> Result<OwnedFd, Errno> {
     let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CLOEXEC;
     let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    open(path, flags | more, Mode::S_IRUSR | Mode::S_IWUSR)
-}
-
-fn lock(file: &OwnedFd, how: libc::c_int) -> Result<(), Errno> {
-    loop {
-        // SAFETY: flock takes numbers only.
-        match Errno::result(unsafe { libc::flock(file.as_raw_fd(), how) }) {
-            Ok(_) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
+    let file = open(path, flags | more, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    // What somebody else has put there is none of the caller's, whatever it says.
+    let status = fstat(&file)?;
+    let is_file = status.st_mode & libc::S_IFMT == SFlag::S_IFREG.bits();
+    let is_own = is_file && status.st_uid == super::effective_uid();
+    is_own.then_some(file).ok_or(Errno::EPERM)
 }
 
 /// Whether an open file is the one at a path.

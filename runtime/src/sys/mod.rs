@@ -12,6 +12,7 @@ pub mod meeting;
 pub mod memory;
 pub mod mount;
 pub mod process;
+mod waiting;
 
 pub use mount::MountFlags;
 pub use process::{effective_gid, effective_uid, groups, is_secure_execution};

@@ -73,6 +73,12 @@ pub fn unshare_pids() -> Result<(), Errno> {
     unshare(CloneFlags::CLONE_NEWPID)
 }
 
+/// What this machine is called.
+pub fn host_name() -> String {
+    let name = nix::sys::utsname::uname().map(|names| names.nodename().to_owned());
+    name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Makes a directory; one that is there already is fine.
 ///
 /// # Errors

@@ -1,0 +1,87 @@
+//! A layer is written to by one run at a time: the kernel says nothing of two overlays on one layer, and
+//! both lose files.
+//!
+//! The command must not inherit a lock, and other processes of its container may outlive it. So it is
+//! held by a process that stays behind until the overlay is mounted nowhere any more, as the copies of
+//! packed images are.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::sys::copy::LastUnmount;
+use crate::sys::detached::Link;
+use crate::sys::meeting::{self, Hold, Locked, Tell};
+use crate::sys::process;
+
+/// Starts the process that holds a file until a file system is mounted nowhere any more. It lets go of
+/// the stage, and then waits for being told that the file system will be heard of.
+pub type Keep = fn(&Path, Locked, &LastUnmount) -> Result<Link, Errno>;
+
+/// A layer that is held.
+#[derive(Debug)]
+pub(super) struct Layer {
+    unmount: LastUnmount,
+    link: Link,
+}
+
+/// Holds the layer of a file, and waits for it if somebody is told of that.
+///
+/// # Errors
+///
+/// `EBUSY` if another run holds it; the errno of flock(2) or of making a process.
+pub(super) fn hold(
+    keep: Keep,
+    file: &Path,
+    stage: &Path,
+    waits: Option<Tell>,
+) -> Result<Option<Layer>, Errno> {
+    let held = match waits {
+        Some(tell) => Locked::make(file, Hold::Alone, tell)?,
+        None => Locked::try_make(file, Hold::Alone)?.ok_or(Errno::EBUSY)?,
+    };
+    let pid = std::process::id();
+    let words = format!("{pid} {} {}\n", meeting::start_time(pid)?, process::host_name());
+    held.shorten(words.as_bytes())?;
+    let unmount = LastUnmount::new()?;
+    let link = keep(stage, held, &unmount)?;
+    link.hear()?;
+    Ok(Some(Layer { unmount, link }))
+}
+
+impl Layer {
+    /// Has it be held until the overlay that is mounted on a directory has ended.
+    ///
+    /// # Errors
+    ///
+    /// The errno of inotify_add_watch(2), or `EPIPE` if the process that holds it is gone.
+    pub(super) fn ends_with(self, target: &Path) -> Result<(), Errno> {
+        self.unmount.expect(target)?;
+        self.link.tell(Ok(()))
+    }
+}
+
+/// The run that holds a layer, in words.
+pub(super) fn holder(file: &Path) -> Option<String> {
+    let text = String::from_utf8(Locked::look(file)?).ok()?;
+    let mut words = text.split_ascii_whitespace();
+    let (pid, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let host = printable(words.next()?);
+    if host != process::host_name() {
+        return Some(format!("process {pid} on {host}"));
+    }
+    if meeting::start_time(pid) != Ok(started) {
+        return Some(format!("what process {pid} has started, and which lives longer than it,"));
+    }
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+    Some(format!("process {pid} ({})", printable(line.trim_end())))
+}
+
+/// So many letters are shown of a command.
+const LETTERS: usize = 60;
+
+fn printable(text: &str) -> String {
+    let letters = text.chars().map(|letter| if letter.is_control() { '?' } else { letter });
+    letters.take(LETTERS).collect()
+}
