@@ -28,6 +28,7 @@ mod escapes;
 mod exits;
 mod failures;
 mod fakeroot;
+mod faults;
 mod gpu;
 mod gpu_choice;
 mod gpu_clients;

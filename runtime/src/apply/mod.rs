@@ -299,8 +299,8 @@ impl Process<'_> {
                 match mount::remount_read_only(&below) {
                     // Listed, but out of reach by its path: below a closed directory, or under
                     // the host's root, which lies on the container's until it is left.
-                    Ok(())
-                    | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EINVAL | Errno::EACCES) => {}
+                    Ok(()) | Err(Errno::EINVAL) => {}
+                    Err(_) if !mount::is_in_reach(&below) => {}
                     Err(errno) => return Err(errno),
                 }
             }

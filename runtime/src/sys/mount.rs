@@ -72,6 +72,11 @@ pub fn remount_read_only(target: &Path) -> Result<(), Errno> {
     mount(None::<&str>, target, None::<&str>, flags, None::<&str>)
 }
 
+/// Whether a path leads anywhere for this process (access(2)).
+pub fn is_in_reach(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::F_OK).is_ok()
+}
+
 /// Makes a mount read-only by mount_setattr(2), with all mounts below it if `recursive`.
 ///
 /// # Errors
