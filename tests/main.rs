@@ -79,6 +79,7 @@ mod seccomp;
 mod signals;
 mod slurm;
 mod smoke;
+mod terminals;
 mod unpack;
 mod visible;
 mod visible_system;
