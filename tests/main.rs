@@ -79,6 +79,7 @@ mod seccomp;
 mod signals;
 mod slurm;
 mod smoke;
+mod surroundings;
 mod terminals;
 mod unpack;
 mod visible;
