@@ -43,6 +43,30 @@ fn unsafe_code_has_one_address() {
     }
 }
 
+/// Text of others reaches no terminal but by the functions that write controls out.
+#[test]
+fn messages_are_written_in_one_place() {
+    let writers = ["cli/hrun/report.rs", "cli/himage/report.rs", "runtime/src/sys/group.rs"];
+    let ways = ["stderr()", "stdout()", "println!", "eprint!", " print!", "STDERR_FILENO", "dbg!"];
+    let mut seen = 0;
+    for (name, text) in sources() {
+        let is_program = !["tests/", "benches/"].iter().any(|place| name.starts_with(place))
+            && !name.contains("/tests");
+        if !is_program {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod").next().unwrap();
+        let uses = ways.iter().filter(|way| code.contains(**way)).count();
+        if writers.contains(&name.as_str()) {
+            seen += 1;
+            assert!(uses > 0 && code.contains("lines_shown("), "{name} writes text as it is");
+        } else {
+            assert_eq!(uses, 0, "{name} writes to a terminal, past report.rs");
+        }
+    }
+    assert_eq!(seen, writers.len());
+}
+
 #[test]
 fn deciding_code_does_no_io() {
     for (name, text) in sources() {

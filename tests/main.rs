@@ -80,6 +80,8 @@ mod seccomp;
 mod signals;
 mod slurm;
 mod smoke;
+mod surroundings;
+mod terminals;
 mod unpack;
 mod visible;
 mod visible_system;

@@ -42,6 +42,8 @@ const COMMANDS: &[(Words, Run)] = &[
 ];
 
 fn main() -> ExitCode {
+    // An error says which file, the signal does not.
+    runtime::sys::file::outlive_large_files();
     let result = usage::read(std::env::args_os()).and_then(|words| match words {
         Some((name, words)) => {
             let chosen = COMMANDS.iter().find(|(command, _)| command().get_name() == name);

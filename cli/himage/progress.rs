@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::ArgMatches;
 use images::progress::{Progress, Silent, Task};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use runtime::text::shown;
 
 use crate::report;
 
@@ -32,7 +33,7 @@ impl Progress for Bars {
             None => (ProgressBar::new_spinner(), "{msg:28} {spinner} {bytes}"),
         };
         let style = ProgressStyle::with_template(template);
-        let bar = self.0.add(bar.with_message(what.to_owned()));
+        let bar = self.0.add(bar.with_message(shown(what).into_owned()));
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -41,7 +42,7 @@ impl Progress for Bars {
     }
 
     fn note(&self, text: &str) {
-        self.0.suspend(|| report::say(text));
+        self.0.suspend(|| report::say(&shown(text)));
     }
 }
 
@@ -67,11 +68,15 @@ struct Lines;
 
 impl Progress for Lines {
     fn begin(&self, what: &str, _: Option<u64>) -> Box<dyn Task + '_> {
-        Box::new(Line { what: what.to_owned(), bytes: AtomicU64::new(0), since: Instant::now() })
+        Box::new(Line {
+            what: shown(what).into_owned(),
+            bytes: AtomicU64::new(0),
+            since: Instant::now(),
+        })
     }
 
     fn note(&self, text: &str) {
-        report::say(text);
+        report::say(&shown(text));
     }
 }
 

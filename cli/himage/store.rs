@@ -13,7 +13,7 @@ use runtime::look::host::Host;
 use runtime::look::stored;
 use runtime::options::Name;
 use runtime::request::Given;
-use runtime::text::quoted;
+use runtime::text::{quoted, shown};
 
 use crate::{config, convert, progress, report};
 
@@ -106,7 +106,7 @@ pub fn say_skipped(words: &ArgMatches, skipped: &[String]) {
         return;
     }
     for what in skipped.iter().take(NAMED) {
-        report::say(&format!("left out: {what}"));
+        report::say(&format!("left out: {}", shown(what)));
     }
     if skipped.len() > NAMED {
         report::say(&format!("left out: {} more", skipped.len() - NAMED));

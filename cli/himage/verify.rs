@@ -3,6 +3,7 @@
 use clap::{ArgMatches, Command};
 use images::reference::Reference;
 use runtime::error::{Error, Result};
+use runtime::text::shown;
 
 use crate::{progress, report, store, usage};
 
@@ -41,7 +42,7 @@ pub fn run(words: &ArgMatches) -> Result<()> {
             continue;
         }
         for flaw in verified.flaws.iter().take(NAMED) {
-            report::say(&format!("{name}: {flaw}"));
+            report::say(&format!("{name}: {}", shown(flaw)));
         }
         if let Some(more @ 1..) = verified.flaws.len().checked_sub(NAMED) {
             report::say(&format!("{name}: {more} more"));

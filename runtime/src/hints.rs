@@ -254,6 +254,16 @@ const HINTS: &[Hint] = &[
     },
     Hint {
         operations: &[Operation::Make],
+        errnos: &[Errno::EFBIG],
+        when: ALWAYS,
+        text: |_| {
+            "a limit of file sizes is lower than what hrun writes (ulimit -f): raise it, or set it inside: \
+             hrun IMAGE sh -c 'ulimit -f 0; exec COMMAND'"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Make],
         errnos: &[Errno::EACCES, Errno::EPERM, Errno::EROFS],
         when: ALWAYS,
         text: |_| {

@@ -49,7 +49,7 @@ impl Store {
         let contents = match &kept.contents {
             Ok(contents) => contents,
             Err(error) => {
-                flaws.push(error.to_string());
+                flaws.push(format!("cannot {}: {}", error.attempt, error.cause));
                 return Ok(Verified { digest: kept.digest, flaws });
             }
         };

@@ -27,6 +27,7 @@ use crate::look::packed::PackedTree;
 use crate::paths::inner;
 use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::seccomp::{Filter, Flag};
+use crate::sys::file::Making;
 use crate::sys::meeting::Locked;
 use crate::sys::{MountFlags, copy, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
@@ -86,7 +87,9 @@ pub struct Failed<'a> {
 /// Becomes the plan's command, or stays while a child does. If the image is packed, and open already, it
 /// need not be opened again.
 pub fn apply<'a>(plan: &'a Plan, keepers: Keepers, opened: Option<&PackedTree>) -> Ended<'a> {
-    let mut process = Process { keepers: Some(keepers), opened, ..Process::default() };
+    let making =
+        Some(Making::begin(plan.steps.iter().filter_map(mode).fold(0, |all, mode| all | mode)));
+    let mut process = Process { keepers: Some(keepers), opened, making, ..Process::default() };
     if plan.steps.iter().any(|step| step.action == Action::Supervise) {
         // Before /proc may be of other processes than this.
         process.alone = process::Alone::look().ok();
@@ -106,6 +109,14 @@ pub fn apply<'a>(plan: &'a Plan, keepers: Keepers, opened: Option<&PackedTree>) 
         }
     }
     Ended::WithoutCommand
+}
+
+/// The mode of what a step makes.
+fn mode(step: &Step) -> Option<u32> {
+    match step.action {
+        Action::Directory { mode, .. } | Action::File { mode, .. } => Some(mode),
+        _ => None,
+    }
 }
 
 /// Whether carrying out a plan begins by starting hrun again.
@@ -149,6 +160,8 @@ struct Process<'a> {
     copy: Option<(Locked, PathBuf)>,
     /// What other ranks have done already.
     done: Done,
+    /// What is given back to the command.
+    making: Option<Making>,
 }
 
 /// What of a plan is done by another rank of the step.
@@ -169,6 +182,11 @@ impl Process<'_> {
             (Done::Layout, _) => return Ok(()),
             (Done::Namespaces, Action::Unshare { .. }) => return Ok(()),
             _ => {}
+        }
+        if let Action::Scope { .. } | Action::Execute { .. } = action
+            && let Some(making) = self.making.take()
+        {
+            making.end();
         }
         match action {
             Action::Limit { shared, places, says } => {
@@ -310,19 +328,22 @@ impl Process<'_> {
 
     /// Changes the root and makes the host's root the current directory.
     fn enter(&mut self, root: &Path, by: EnterBy) -> Result<(), Errno> {
-        // Opened in the new mount namespace: a bind takes no source from another one.
-        let host = mount::open_directory(Path::new("/"))?;
         match by {
-            EnterBy::PivotRoot => mount::pivot_root(root)?,
+            EnterBy::PivotRoot => {
+                mount::pivot_root(root)?;
+                // The host's root lies on top of it, where the kernel goes on the way up from the root.
+                mount::change_directory(Path::new("/.."))?;
+            }
             EnterBy::MoveMount => {
+                // Opened in the new mount namespace: a bind takes no source from another one.
+                let host = mount::open_directory(Path::new("/"))?;
                 mount::change_directory(root)?;
                 mount::move_mount(Path::new("."), Path::new("/"))?;
                 mount::chroot_here()?;
+                mount::change_directory_to(&host)?;
             }
         }
         self.is_inside = true;
-        mount::change_directory_to(&host)?;
-        file::leave_open(host);
         Ok(())
     }
 

@@ -12,10 +12,12 @@ use crate::paths::{depth, is_in, names};
 use crate::plan::Note;
 use crate::request::{Asked, Bind, Request};
 
-/// Directories of the system: a home directory in one of them (those of daemons) is not shown,
-/// because it would hide the image's.
-const SYSTEM: [&str; 11] =
-    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
+/// Directories of the system: a home directory in one of them is not shown where it would hide
+/// files of the image, as those of daemons would (`/usr/sbin`). Some sites have the users' there
+/// (`/usr/users`).
+const SYSTEM: [&str; 8] = ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr"];
+/// Directories that the kernel fills: no home directory is shown in them.
+const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Collects all mounts, decides which of them win, and orders them: outer ones first.
 ///
@@ -34,7 +36,7 @@ pub fn wanted(
         mounts.push(bind(PathBuf::from(path), false, &Origin::Default));
     }
     mounts.extend(tmp(request, host));
-    mounts.extend(home(request, host, notes));
+    mounts.extend(home(request, host, image, notes));
     mounts.extend(cwd(request, host, image, notes));
     mounts.extend(injected);
     for asked in &request.binds {
@@ -63,14 +65,27 @@ fn tmp(request: &Request, host: &Host) -> Vec<Mount> {
 }
 
 /// The caller's home directory at the path `$HOME` gives, or an empty one.
-fn home(request: &Request, host: &Host, notes: &mut Vec<Note>) -> Option<Mount> {
+fn home(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note>) -> Option<Mount> {
     let home = clean(&host.path_variable("HOME")?);
     if request.no_home.is_some() {
         return None;
     }
-    let hides = SYSTEM.iter().any(|directory| is_in(&home, Path::new(directory)));
-    if hides || home == Path::new("/") {
+    let is_below = |above: &[&str]| above.iter().any(|above| is_in(&home, Path::new(above)));
+    if home == Path::new("/") || is_below(&KERNELS) {
         notes.push(Note::info(format!("home directory {} is not shown", home.display())));
+        return None;
+    }
+    let has_its_own = || match files::find(&image.files, &home).ok().flatten() {
+        Some((path, Kind::Directory)) => {
+            image.files.list(&path).map_or(true, |names| !names.is_empty())
+        }
+        found => found.is_some(),
+    };
+    if is_below(&SYSTEM) && has_its_own() {
+        notes.push(Note::warning(format!(
+            "home directory {} is not shown: the image has its own; --bind shows yours elsewhere",
+            home.display()
+        )));
         return None;
     }
     match &request.contain {

@@ -194,6 +194,13 @@ impl<'a, 'n> Placer<'a, 'n> {
         let written = source.display();
         match self.basis.host.find(source) {
             Ok(Some(found)) => Ok(Some(found)),
+            // It may well be there, and be missed: on a file system that is stale, in a directory
+            // that is closed.
+            Err(errno) if optional && mount.rank != Rank::Asked => {
+                let (why, origin) = (errno.desc(), &mount.origin);
+                self.notes.push(Note::warning(format!("{written} is not shown: {why} ({origin})")));
+                Ok(None)
+            }
             Ok(None) | Err(Errno::EACCES) if optional => {
                 self.notes
                     .push(Note::info(format!("no {written} on this host ({})", mount.origin)));

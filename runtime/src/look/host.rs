@@ -179,7 +179,16 @@ impl Host {
 
     /// Reads a file of the host, wherever symbolic links lead; `None` if it cannot be read.
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
-        files::read(&self.files, Path::new(path)).ok()?
+        self.try_read(path).ok()?
+    }
+
+    /// The same; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`files::read`].
+    pub fn try_read(&self, path: &str) -> std::result::Result<Option<Vec<u8>>, Errno> {
+        files::read(&self.files, Path::new(path))
     }
 
     /// Asks the name services for entries of a database, for users that are in no local file.

@@ -129,14 +129,14 @@ pub enum Action {
     Directory {
         /// Where.
         path: Text,
-        /// Its mode, less the caller's umask.
+        /// Its mode, whatever the caller's umask is.
         mode: u32,
     },
     /// Makes a file.
     File {
         /// Where.
         path: Text,
-        /// Its mode, less the caller's umask.
+        /// Its mode, whatever the caller's umask is.
         mode: u32,
         /// Its contents.
         contents: Text,

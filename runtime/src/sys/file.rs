@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
 use nix::libc;
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mknod};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mknod, umask};
 use nix::sys::uio::pread;
 use nix::unistd::{read, write};
 
@@ -48,6 +50,50 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, Errno> {
             return Err(Errno::EFBIG);
         }
     }
+}
+
+/// What of the caller's surroundings bears on files that are made, to be given back.
+#[derive(Debug)]
+pub struct Making {
+    umask: Option<Mode>,
+    too_large: Option<SigAction>,
+}
+
+impl Making {
+    /// Has all `modes` be as they are given from now on, whatever the caller's umask is, and a limit
+    /// of file sizes (`RLIMIT_FSIZE`) give `EFBIG` instead of a signal.
+    pub fn begin(modes: u32) -> Self {
+        // As far as it takes nothing away, it is the usual one, which is then there already.
+        let harmless = USUAL_UMASK & !Mode::from_bits_truncate(modes);
+        let umask = Some(umask(harmless)).filter(|before| *before != harmless);
+        Making { umask, too_large: outlive_large_files() }
+    }
+
+    /// Makes it as it was before: the command gets the caller's.
+    pub fn end(self) {
+        if let Some(before) = self.umask {
+            umask(before);
+        }
+        if let Some(before) = self.too_large {
+            // SAFETY: it was the disposition before, and this program sets no handler for it.
+            let _ = unsafe { sigaction(Signal::SIGXFSZ, &before) };
+        }
+    }
+}
+
+/// That of almost every login.
+const USUAL_UMASK: Mode = Mode::S_IWGRP.union(Mode::S_IWOTH);
+
+/// Has writes beyond a limit of file sizes fail rather than end the process; gives back what was
+/// done before, if there is such a limit.
+pub fn outlive_large_files() -> Option<SigAction> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).ok()?;
+    if limit == RLIM_INFINITY {
+        return None;
+    }
+    let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is set.
+    unsafe { sigaction(Signal::SIGXFSZ, &ignored) }.ok()
 }
 
 /// Makes a file, which must not be there yet.
