@@ -16,6 +16,7 @@ mod callers;
 mod capabilities;
 mod cluster_guide;
 mod configuration;
+mod current_directory;
 mod descriptors;
 mod devices;
 mod doctor;
