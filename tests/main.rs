@@ -61,6 +61,7 @@ mod metadata;
 mod mpi;
 mod mpi_host;
 mod mpi_matrix;
+mod no_image;
 mod packed;
 mod packed_exits;
 mod packed_life;

@@ -16,6 +16,7 @@ mod start;
 mod tree;
 pub mod unpacked;
 mod wire;
+pub mod writable;
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
@@ -34,13 +35,13 @@ use crate::error::Result;
 use crate::ids;
 use crate::inject;
 use crate::look::host::Host;
-use crate::look::image::Image;
+use crate::look::image::{Image, Stored};
 use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, FORMAT, Note, Plan, Step, Variable};
 use crate::ranks;
 use crate::request::{Join, Request};
-use crate::text::Text;
+use crate::text::{Text, quoted};
 
 /// Decides the plan.
 ///
@@ -51,6 +52,7 @@ use crate::text::Text;
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
     ranks::check(request, host)?;
     served::check(request, host, image)?;
+    writable::check(request, host, image)?;
     let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
     let mut edits = inject::find_all(request, host, image)?;
     let mpi = mpi::edit(request, basis, &mut edits)?;
@@ -78,6 +80,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         steps.push(Action::Supervise.asked_by(origin));
     }
     let execute = execute(request, image, &tree, environment);
+    writable::check_command(request, image, &tree, &execute.action, &directory)?;
     served::announce(&mut steps, &tree, &execute.action, &directory);
     if wire::is_first(host) {
         notes.extend(match mpi {
@@ -144,6 +147,12 @@ fn draft<'a>(
 fn image_notes(image: &Image) -> Vec<Note> {
     let config = &image.config;
     let mut notes = Vec::new();
+    if let Some(Stored { name, hidden: Some(path) }) = &image.stored {
+        let path = quoted(path);
+        notes.push(Note::warning(format!(
+            "{path} is no image; the image {name} of the store is run"
+        )));
+    }
     if let Some(user) = &config.user {
         notes.push(Note::info(format!("the image asks for user {user}; it runs as you")));
     }
