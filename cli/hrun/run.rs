@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use runtime::apply::{self, Ended, Keepers};
 use runtime::decide;
+use runtime::error::STATUS_NOT_FOUND;
 use runtime::hints;
 use runtime::look::containers;
 use runtime::look::facts;
@@ -58,7 +59,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     }
     let entered = container(&mut request, invocation.is_separated);
     let image;
-    let mut opened = None;
+    let (mut opened, mut unlikely) = (None, None);
     let plan = match (&request.plan, entered) {
         (Some(file), _) => read_plan(&host, file)?,
         (None, Some((pid, origin))) => {
@@ -71,6 +72,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
             })?;
             image = decide::unpacked::choose(&request, &host, seen)?;
             opened = image.files.packed();
+            unlikely = decide::writable::if_no_image(&request, &image);
             decide::plan(&request, &host, &kernel, &image)?
         }
     };
@@ -81,7 +83,10 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.dry_run {
         return report::plan(&plan, format);
     }
-    carry_out(&plan, opened)
+    carry_out(&plan, opened).map_err(|error| match error.status {
+        STATUS_NOT_FOUND => error.hint_if_some(unlikely),
+        _ => error,
+    })
 }
 
 /// The process whose container is entered as it is: with no IMAGE, or with `--` before the command.

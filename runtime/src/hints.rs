@@ -308,9 +308,7 @@ const HINTS: &[Hint] = &[
         operations: &[Operation::Execute],
         errnos: &[Errno::ENOENT],
         when: |facts| !facts.program.exists,
-        text: |_| {
-            "no such program inside; if it is on the host, --bind the directory it is in".to_owned()
-        },
+        text: |_| NO_PROGRAM.to_owned(),
     },
     Hint {
         operations: &[Operation::Execute],
@@ -414,6 +412,10 @@ pub fn explain(failed: &Failed, facts: &Facts) -> Error {
         _ => error.asked_by(&step.origin),
     }
 }
+
+/// What helps where the command is in none of the directories of PATH.
+pub const NO_PROGRAM: &str =
+    "no such program inside; if it is on the host, --bind the directory it is in";
 
 /// Words the reason why no user namespace can be made, for the examination of a machine.
 pub fn for_unshare(errno: Errno, facts: &Facts) -> Option<String> {

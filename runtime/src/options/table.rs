@@ -104,7 +104,9 @@ pub const OPTIONS: &[Row] = &[
         short: Some('w'),
         section: Section::Files,
         help: "Lets the command write to the image",
-        manual: "Missing mount points are then created in the image.",
+        manual: "Missing mount points are then created in the image, once it is sure that it is one \
+                 and has COMMAND: a directory that looks like no image is refused, and so is an \
+                 image that a store keeps.",
         ..FLAG
     },
     Row {

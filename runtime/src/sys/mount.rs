@@ -9,7 +9,7 @@ use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd;
+use nix::unistd::{self, AccessFlags, access};
 
 use super::c_string;
 
@@ -74,7 +74,7 @@ pub fn remount_read_only(target: &Path) -> Result<(), Errno> {
 
 /// Whether a path leads anywhere for this process (access(2)).
 pub fn is_in_reach(path: &Path) -> bool {
-    nix::unistd::access(path, nix::unistd::AccessFlags::F_OK).is_ok()
+    access(path, AccessFlags::F_OK).is_ok()
 }
 
 /// Makes a mount read-only by mount_setattr(2), with all mounts below it if `recursive`.
