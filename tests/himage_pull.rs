@@ -83,7 +83,8 @@ fn an_image_may_be_unpacked_elsewhere() {
             outcome_in_time(&mut command([dest, "--", "sh", "-c", "cat /data"])).ok(),
             "elsewhere\n"
         );
-        himage.refuses(&mut himage.command(&words), &["it is there already", "rm -r"]);
+        himage
+            .refuses(&mut himage.command(&words), &["it is there already", "choose another name"]);
     }
     assert!(!himage.store().exists(), "the store has nothing to do with it");
 }

@@ -191,3 +191,28 @@ fn every_decision_is_listed_by_its_number() {
     let wanted: Vec<String> = (1..=numbers.len()).map(|number| format!("{number:04}")).collect();
     assert_eq!(numbers, wanted);
 }
+
+/// `std` takes a directory that cannot be closed, and a thread that cannot be started, for a fault of the
+/// program; himage has its own ways (`images/src/own.rs`, `threads.rs`).
+#[test]
+fn nothing_in_himage_panics_by_design() {
+    for (name, text) in sources() {
+        let is_himage = ["cli/himage/", "images/src/", "registry/src/"];
+        if !is_himage.iter().any(|part| name.starts_with(part)) || name.ends_with("/docs.rs") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for word in [
+            "fs::read_dir",
+            "remove_dir_all",
+            "scope.spawn(",
+            "thread::spawn(",
+            "enable_steady_tick",
+            ".expect(",
+            ".unwrap()",
+            "panic!",
+        ] {
+            assert!(!code.contains(word), "{name} has {word}");
+        }
+    }
+}

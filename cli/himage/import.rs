@@ -13,7 +13,7 @@ use images::source::Source;
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
-use crate::{progress, store, usage};
+use crate::{packing, progress, store, usage};
 
 /// The words of `himage import`.
 pub fn command() -> Command {
@@ -37,6 +37,7 @@ pub fn command() -> Command {
                 .value_name("NAME")
                 .help("Which image, if there are several in SOURCE"),
         )
+        .args(packing::words())
 }
 
 /// Runs it.

@@ -12,10 +12,12 @@ mod docs;
 mod import;
 mod inspect;
 mod list;
+mod packing;
 mod progress;
 mod pull;
 mod remove;
 mod report;
+mod share;
 mod store;
 mod usage;
 mod verify;
@@ -39,6 +41,7 @@ const COMMANDS: &[(Words, Run)] = &[
     (inspect::command, inspect::run),
     (verify::command, verify::run),
     (remove::command, remove::run),
+    (share::command, share::run),
 ];
 
 fn main() -> ExitCode {

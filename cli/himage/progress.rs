@@ -37,7 +37,8 @@ impl Progress for Bars {
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // Not by a thread that ticks, which would end the program where there can be none.
+        bar.tick();
         Box::new(Bar(bar))
     }
 

@@ -14,7 +14,7 @@ use registry::remote::{Choices, Remote};
 use registry::site::Site;
 use runtime::error::{Error, Result};
 
-use crate::{report, store, usage};
+use crate::{packing, report, store, usage};
 
 /// The words of `himage pull`.
 pub fn command() -> Command {
@@ -50,6 +50,7 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Asks the registry without encryption"),
         )
+        .args(packing::words())
 }
 
 /// Runs it.

@@ -42,6 +42,8 @@ pub struct Report {
     pub bytes: u64,
     /// Extended attributes that were left out, as they are not for users to set.
     pub xattrs_skipped: u64,
+    /// Whether others may read what the owner may read.
+    pub is_shared: bool,
     /// What unpacking may take.
     pub limits: Limits,
     /// Members and bytes that were read so far.
