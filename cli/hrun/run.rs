@@ -10,7 +10,6 @@ use runtime::look::facts;
 use runtime::look::host::Host;
 use runtime::look::image::Image;
 use runtime::look::kernel::Kernel;
-use runtime::look::packed::PackedTree;
 use runtime::look::stored;
 use runtime::options::{self, Name, Takes};
 use runtime::origin::Origin;
@@ -56,9 +55,11 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.ps {
         return report::containers(format);
     }
+    if let Some(Asked { value: Join::Process(pid), .. }) = &mut request.join {
+        *pid = containers::watched(*pid);
+    }
     let entered = container(&mut request, invocation.is_separated);
-    let image;
-    let mut opened = None;
+    let mut image = None;
     let plan = match (&request.plan, entered) {
         (Some(file), _) => read_plan(&host, file)?,
         (None, Some((pid, origin))) => {
@@ -69,9 +70,8 @@ pub fn run(invocation: Invocation) -> Result<u8> {
                 Some(hint) => error.hint(hint),
                 None => error,
             })?;
-            image = decide::unpacked::choose(&request, &host, seen)?;
-            opened = image.files.packed();
-            decide::plan(&request, &host, &kernel, &image)?
+            let seen = image.insert(decide::unpacked::choose(&request, &host, seen)?);
+            decide::plan(&request, &host, &kernel, seen)?
         }
     };
     // Who starts again says it then.
@@ -81,7 +81,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.dry_run {
         return report::plan(&plan, format);
     }
-    carry_out(&plan, opened)
+    carry_out(&plan, image)
 }
 
 /// The process whose container is entered as it is: with no IMAGE, or with `--` before the command.
@@ -146,8 +146,8 @@ const KEEPERS: Keepers = Keepers {
 
 /// Becomes the command; comes back with the reason it could not, or with the exit status of a
 /// command that was watched over.
-fn carry_out(plan: &Plan, opened: Option<&PackedTree>) -> Result<u8> {
-    match apply::apply(plan, KEEPERS, opened) {
+fn carry_out(plan: &Plan, image: Option<Image>) -> Result<u8> {
+    match apply::apply(plan, KEEPERS, image) {
         Ended::Status(status) => Ok(status),
         Ended::Failed(failed) => {
             Err(hints::explain(&failed, &facts::look(failed.program.as_deref())))
