@@ -450,7 +450,7 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Directory { .. } | Action::File { .. } => Operation::Make,
         Action::ChangeDirectory { .. } => Operation::ChangeDirectory,
         Action::Execute { .. } => Operation::Execute,
-        Action::ReadOnly { .. } => Operation::Mount,
+        Action::ReadOnly { .. } | Action::Conceal { .. } => Operation::Mount,
         Action::Meet { .. } | Action::Admit => Operation::Meet,
         Action::Join { .. } => Operation::Join,
         Action::Limit { .. } => Operation::Limit,

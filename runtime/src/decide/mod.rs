@@ -67,9 +67,11 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         draft(request, basis, &mut edits, &mut notes)?;
     let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
     let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
+    let meeting = ranks::file(request, host);
+    conceal(host, meeting.as_ref().map(|(file, _)| file), &tree, &mut steps);
     isolate(request, &mut steps);
     steps = ranks::join(request, host, steps)?;
-    if let Some((file, origin)) = ranks::file(request, host) {
+    if let Some((file, origin)) = meeting {
         steps = ranks::meet(steps, file, &origin);
     }
     steps.splice(0..0, unpacked::unpack(request, host, image, &steps));
@@ -100,6 +102,17 @@ fn isolate(request: &Request, steps: &mut Vec<Step>) {
     let leave = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }));
     if let (Some(origin), Some(leave)) = (&request.pid, leave) {
         steps.insert(leave, Action::Isolate.asked_by(origin));
+    }
+}
+
+/// Hides where ranks meet, of this step and of others: what is written there is believed.
+fn conceal(host: &Host, meeting: Option<&PathBuf>, tree: &Tree, steps: &mut Vec<Step>) {
+    let usual = || Path::new("/dev/shm").join(format!("hrun-{}", host.uid));
+    let path = meeting.and_then(|file| file.parent()).map_or_else(usual, Path::to_path_buf);
+    let is_shown = tree.on_host(&path).as_ref() == Some(&path);
+    let leave = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }));
+    if let Some(leave) = leave.filter(|_| is_shown) {
+        steps.insert(leave, Action::Conceal { path: path.into() }.asked_by(&Origin::Default));
     }
 }
 

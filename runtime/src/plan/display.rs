@@ -78,6 +78,8 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         Action::Unmount { target } => row("unmount", target.to_string()),
         Action::Leave { .. } => row("leave", "the host's root".to_owned()),
         Action::ChangeDirectory { path } => row("cd", path.to_string()),
+        // Nothing of the image or the user.
+        Action::Conceal { .. } => return Vec::new(),
         Action::Restrict { capabilities } => {
             let capabilities = match capabilities {
                 Capabilities::Dropped => "dropped".to_owned(),

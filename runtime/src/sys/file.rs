@@ -5,9 +5,10 @@
 //! (docs/decisions/0004).
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
@@ -128,21 +129,65 @@ fn write_all(file: OwnedFd, contents: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Leaves a descriptor to execve(2).
+/// Which of the first descriptors were left to execve(2), a bit for each.
+static LEFT_OPEN: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+
+/// Leaves a descriptor to execve(2), or to [`close_left_open`].
 pub fn leave_open(file: OwnedFd) {
-    let _ = file.into_raw_fd();
+    let number = file.as_raw_fd().unsigned_abs();
+    // One with a higher number is closed here: nobody could say later that it is hrun's.
+    if let Some(bits) = LEFT_OPEN.get(number as usize / 64) {
+        bits.fetch_or(1 << (number % 64), Ordering::Relaxed);
+        let _ = file.into_raw_fd();
+    }
+}
+
+/// Leaves a descriptor that is still of use to execve(2), whatever else is closed.
+pub fn leave(file: OwnedFd) -> RawFd {
+    file.into_raw_fd()
+}
+
+/// Closes what was left open until now: before others can look at this process, and see the host's files
+/// through it.
+pub fn close_left_open() {
+    for (bits, base) in LEFT_OPEN.iter().zip((0..).step_by(64)) {
+        let mut left = bits.swap(0, Ordering::Relaxed);
+        while left != 0 {
+            let first = left.trailing_zeros();
+            let count = (left >> first).trailing_ones();
+            let last = first + count - 1;
+            super::detached::close_range(base + first as i32, base + last as i32);
+            left &= !((u64::MAX >> (64 - count)) << first);
+        }
+    }
+}
+
+/// Puts a file in the place of a descriptor, here and in programs that are executed.
+pub(super) fn put(file: &OwnedFd, place: RawFd) {
+    if place != file.as_raw_fd() {
+        // SAFETY: dup2 takes numbers only, and what is in that place nothing else here uses.
+        unsafe { libc::dup2(file.as_raw_fd(), place) };
+    }
+}
+
+/// The same, but a program that is executed does not find it there.
+pub(super) fn put_until_exec(file: &OwnedFd, place: RawFd) {
+    if place != file.as_raw_fd() {
+        // SAFETY: as above.
+        unsafe { libc::dup3(file.as_raw_fd(), place, libc::O_CLOEXEC) };
+    }
 }
 
 /// Opens the standard error of a process once more, to write at its end without waiting; that of a
-/// process of one's own only.
+/// process of one's own only. `processes` is where the list of them is: `/proc`.
 ///
 /// # Errors
 ///
 /// The errno of open(2): `ENXIO` for a socket, which cannot be opened again.
-pub fn open_standard_error(process: u32) -> Result<OwnedFd, Errno> {
+pub fn open_standard_error(processes: &Path, process: u32) -> Result<OwnedFd, Errno> {
     let flags =
         OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    open(Path::new(&format!("/proc/{process}/fd/2")), flags, Mode::empty())
+    open(&processes.join(format!("{process}/fd/2")), flags, Mode::empty())
 }
 
 /// A file that is read in parts.
