@@ -15,7 +15,7 @@ use runtime::options::Name;
 use runtime::request::Given;
 use runtime::text::quoted;
 
-use crate::{config, convert, progress, report};
+use crate::{config, convert, progress, report, usage};
 
 /// The store the user chose, to add to it or to take from it.
 ///
@@ -23,7 +23,7 @@ use crate::{config, convert, progress, report};
 ///
 /// Fails if there is none and none can be made.
 pub fn open(words: &ArgMatches) -> Result<Store> {
-    Store::open(&directory(words)?)
+    Store::open(&directory(words)?).map(|store| store.allowing(usage::allowance(words)))
 }
 
 /// The same, to read in it only.
@@ -81,7 +81,7 @@ pub fn write<'a>(
             .hint(format!("remove it, or choose another place: rm -r {}", quoted(dest))));
     }
     let place = Place::beside(dest, false)?;
-    let store = Store::open(&place.scratch().join("store"))?;
+    let store = Store::open(&place.scratch().join("store"))?.allowing(usage::allowance(words));
     let progress = progress::wanted(words);
     let source = source(&store, progress.as_ref())?;
     let mut stored = store.add(source.as_ref(), None, progress.as_ref())?;
@@ -89,7 +89,7 @@ pub fn write<'a>(
         store.hand_over(&stored.digest, &place.product())?;
         place.finish()?;
     } else {
-        let image = pack::open(&stored.tree, &place, progress.as_ref())?;
+        let image = pack::open(&stored.tree, &place, usage::allowance(words), progress.as_ref())?;
         let _writing = progress.begin(&format!("write {}", quoted(dest)), None);
         let options = Options { compressor, replaces: false };
         stored.skipped.extend(pack::write_at(&image, form, place, &options)?);

@@ -39,12 +39,16 @@ use crate::digest::{self, Digest};
 use crate::failure::failed;
 use crate::progress::Progress;
 use crate::reference::Reference;
+use crate::said;
 use crate::source::{Described, Source};
+use crate::unpack::Allowance;
 
 /// A directory in which images are kept.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
+    /// How large images may become that are unpacked in it.
+    allowance: Allowance,
 }
 
 /// An image that is in the store.
@@ -66,7 +70,7 @@ const PARTS: [&str; 4] = ["blobs/sha256", "trees", "names", "tmp"];
 impl Store {
     /// A store that is only read; it need not be there, and has no images then.
     pub fn at(directory: &Path) -> Self {
-        Store { directory: directory.to_owned() }
+        Store { directory: directory.to_owned(), allowance: Allowance::default() }
     }
 
     /// Opens a store to add to it; makes it if it is not there.
@@ -92,6 +96,11 @@ impl Store {
         }
         PARTS.iter().try_for_each(|part| make(&directory.join(part)))?;
         Ok(store)
+    }
+
+    /// The same store, for images that may become so large.
+    pub fn allowing(self, allowance: Allowance) -> Self {
+        Store { allowance, ..self }
     }
 
     /// The store's directory.
@@ -230,10 +239,7 @@ fn checked(image: &Described) -> Result<ImageConfiguration> {
     let found = Digest::of(&image.config);
     let size = image.config.len() as u64;
     digest::verify("the image's configuration", manifest.config(), found, size)?;
-    let config: ImageConfiguration = serde_json::from_slice(&image.config).map_err(|error| {
-        Error::new("read the image's configuration", error.to_string())
-            .hint("perhaps it is no image of a container: an artifact, an attestation")
-    })?;
+    let config = said::configuration(&image.config)?;
     let (layers, diffs) = (manifest.layers().len(), config.rootfs().diff_ids().len());
     if layers != diffs {
         let reason = format!("its manifest has {layers} layers, its configuration {diffs}");

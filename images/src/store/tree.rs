@@ -13,6 +13,7 @@ use crate::compression;
 use crate::digest::{Digest, Hashing};
 use crate::failure::{cause, failed};
 use crate::progress::{Progress, Task};
+use crate::said;
 use crate::source::Described;
 use crate::unpack::{self, Limits, Report};
 
@@ -38,7 +39,7 @@ pub fn make(
     let made = fill(store, image, diffs, &making, progress, wait_for).and_then(|report| {
         let tree = store.tree(&digest);
         fs::rename(&making, &tree).map_err(|error| failed("make", &tree, &error))?;
-        Ok(report.skipped)
+        Ok(report.left_out())
     });
     if made.is_err() {
         let _ = remove::tree(&making);
@@ -57,7 +58,7 @@ fn fill(
     let root = making.join("rootfs");
     fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
     let stored = image.manifest.layers().iter().map(|layer| layer.size()).sum();
-    let mut report = Report::within(Limits::stored(stored));
+    let mut report = Report::within(Limits::stored(stored, store.allowance));
     for (index, (layer, diff)) in image.manifest.layers().iter().zip(diffs).enumerate() {
         wait_for(index)?;
         let what = format!("unpack {}", Digest::wanted(layer)?.short());
@@ -71,7 +72,7 @@ fn fill(
     let listing = progress.begin("list the files", None);
     write(&making.join(files::NAME), &files::list(&root)?)?;
     drop(listing);
-    write(&making.join("image.json"), &image.config)?;
+    write(&making.join("image.json"), &said::strict_configuration(&image.config)?)?;
     write(&making.join("manifest.json"), &image.manifest_bytes)?;
     Ok(report)
 }
