@@ -32,6 +32,7 @@ mod gpu;
 mod gpu_choice;
 mod gpu_clients;
 mod himage_convert;
+mod himage_formats;
 mod himage_holes;
 mod himage_hostile;
 mod himage_import;
