@@ -24,7 +24,8 @@ build:
 TEST_PACKAGES := mmdebstrap busybox-static libcap2-bin musl-tools strace util-linux crun \
     binutils gcc libc6-dev python3-pip openmpi-bin libopenmpi-dev mpich libmpich-dev \
     slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2 libpmi2-0 gdb \
-    squashfs-tools attr docker-registry skopeo openssl umoci xz-utils zstd bzip2
+    squashfs-tools attr docker-registry skopeo openssl umoci xz-utils zstd bzip2 \
+    e2fsprogs
 KERNEL_PACKAGES := qemu-system-x86 busybox-static cpio xz-utils squashfs-tools musl-tools
 BENCH_PACKAGES := bubblewrap charliecloud crun runc podman uidmap gcc libc6-dev strace patchelf
 

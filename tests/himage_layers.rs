@@ -438,6 +438,8 @@ fn what_users_cannot_make_is_left_out_by_name() {
         "left out: \"dev/sda\" (a block device)",
         "left out: \"run/pi\\npe\" (a named pipe)",
         "left out: \"dev/zero\" (a hard link to what was left out)",
+        "left out: the attribute security.capability of \"file\"",
+        "left out: the attribute user.overlay.opaque of \"file\"",
     ];
     let said = done.stderr.lines().filter_map(|line| line.strip_prefix("himage: "));
     let said: Vec<&str> = said.filter(|line| line.starts_with("left out")).collect();

@@ -68,7 +68,7 @@ pub fn run(words: &ArgMatches) -> Result<()> {
     };
     let place = Place::beside(&to, form, &options)?;
     let progress = progress::wanted(words);
-    let image = pack::open(&from, &place, progress.as_ref())?;
+    let image = pack::open(&from, &place, usage::allowance(words), progress.as_ref())?;
     let writing = progress.begin(&format!("write {}", quoted(&to)), None);
     let left_out = pack::write_at(&image, form, place, &options)?;
     drop(writing);
@@ -118,7 +118,8 @@ fn form(words: &ArgMatches, to: &Path) -> Result<(Form, Option<Compressor>)> {
 ///
 /// Fails if it is the name of something himage does not write.
 pub fn form_by_name(to: &Path) -> Result<(Form, Option<Compressor>)> {
-    if to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("sif")) {
+    let is = |other: &str| to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(other));
+    if is("sif") || is("simg") {
         return Err(Error::new(format!("write {}", quoted(to)), "himage writes no SIF files")
             .hint("write a squashfs file (.sqfs), which hrun and apptainer run as well"));
     }

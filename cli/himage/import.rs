@@ -62,7 +62,10 @@ fn is_path(word: &OsStr) -> bool {
         return true;
     }
     let word = word.as_bytes();
-    word.starts_with(b"/")
+    // Which himage does not write, and says so.
+    word.ends_with(b".sif")
+        || word.ends_with(b".simg")
+        || word.starts_with(b"/")
         || word == b"."
         || word == b".."
         || word.starts_with(b"./")

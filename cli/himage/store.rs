@@ -15,7 +15,7 @@ use runtime::options::Name;
 use runtime::request::Given;
 use runtime::text::{quoted, shown};
 
-use crate::{config, convert, packing, progress, report};
+use crate::{config, convert, packing, progress, report, usage};
 
 /// The store the user chose, to add to it or to take from it.
 ///
@@ -23,7 +23,7 @@ use crate::{config, convert, packing, progress, report};
 ///
 /// Fails if there is none and none can be made.
 pub fn open(words: &ArgMatches) -> Result<Store> {
-    let store = Store::open(&directory(words)?)?;
+    let store = Store::open(&directory(words)?)?.allowing(usage::allowance(words));
     store.notes().iter().for_each(|note| report::say(note));
     Ok(store)
 }
@@ -95,7 +95,7 @@ pub fn write<'a>(
         }
         error
     })?;
-    let store = Store::open(&place.scratch().join("store"))?;
+    let store = Store::open(&place.scratch().join("store"))?.allowing(usage::allowance(words));
     let progress = progress::wanted(words);
     let source = source(&store, progress.as_ref())?;
     let mut stored = store.add(source.as_ref(), None, progress.as_ref())?;
@@ -103,7 +103,7 @@ pub fn write<'a>(
         store.hand_over(&stored.digest, &place.product())?;
         place.finish()?;
     } else {
-        let image = pack::open(&stored.tree, &place, progress.as_ref())?;
+        let image = pack::open(&stored.tree, &place, usage::allowance(words), progress.as_ref())?;
         let _writing = progress.begin(&format!("write {}", quoted(dest)), None);
         stored.skipped.extend(pack::write_at(&image, form, place, &options)?);
     }

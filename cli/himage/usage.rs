@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use images::unpack::Allowance;
 use runtime::error::{Error, Result};
 
 use crate::{COMMANDS, report};
@@ -38,6 +39,26 @@ pub fn command() -> Command {
                 .help("Says nothing of progress")
                 .global(true),
         )
+        .arg(
+            Arg::new("any-size")
+                .long("any-size")
+                .action(ArgAction::SetTrue)
+                .help("Unpacks images of any size")
+                .long_help(
+                    "Unpacks images of any size. Without it an image that becomes more than 200 times as \
+                     large as it is stored, and more than 4 GiB, is taken for one that was made to fill \
+                     a disk. Zeros that become holes in files do not count.",
+                )
+                .global(true),
+        )
+}
+
+/// How large images may become.
+pub fn allowance(words: &ArgMatches) -> Allowance {
+    match words.get_flag("any-size") {
+        true => Allowance::Any,
+        false => Allowance::Stored,
+    }
 }
 
 const AFTER_HELP: &str = "\

@@ -52,7 +52,7 @@ pub struct Manner<'a> {
     pub threads: usize,
     /// Whether files keep their set-user-ID and set-group-ID bits, which mean the caller then.
     pub keeps_set_ids: bool,
-    /// Hears now and then how many bytes more were written, and says whether to go on.
+    /// Hears now and then how many bytes more were written, but for holes, and says whether to go on.
     pub goes_on: &'a (dyn Fn(u64) -> bool + Sync),
 }
 
@@ -394,6 +394,7 @@ impl Work<'_> {
         let end = offset.saturating_add(PIECE).min(open.inode.size);
         let block = self.image.superblock.block_size as usize;
         let mut at = offset;
+        let mut written = 0;
         while at < end {
             let wanted = (end - at).min(buffer.len() as u64) as usize;
             let buffer = &mut buffer[..wanted];
@@ -402,12 +403,13 @@ impl Work<'_> {
             let runs = Runs { bytes: buffer, block, at: 0 };
             for run in runs {
                 let place = at + run.start as u64;
-                let written = open.file.write_all_at(&buffer[run], place);
-                written.map_err(|error| stop(errno(&error).into()))?;
+                written += run.len() as u64;
+                let done = open.file.write_all_at(&buffer[run], place);
+                done.map_err(|error| stop(errno(&error).into()))?;
             }
             at += wanted as u64;
         }
-        match (self.manner.goes_on)(end - offset) {
+        match (self.manner.goes_on)(written) {
             true => Ok(()),
             false => Err(stop(Cause::Unwanted)),
         }

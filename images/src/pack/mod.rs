@@ -7,6 +7,7 @@
 
 mod config;
 mod copy;
+mod holes;
 mod machine;
 mod oci;
 mod open;

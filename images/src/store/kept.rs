@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::failure::failed;
 use crate::own;
 use crate::reference::Reference;
+use crate::said;
 
 /// An image of a store.
 #[derive(Clone, Debug)]
@@ -127,14 +128,13 @@ impl Store {
                 _ => failed("read", &path, &error).hint(remedy()),
             })
         };
-        let broken = |name: &str, error: &serde_json::Error| {
-            let attempt = format!("read {}", quoted(&tree.join(name)));
-            Error::new(attempt, error.to_string()).hint(remedy())
+        let broken = |name: &str, error: Error| {
+            Error::new(format!("read {}", quoted(&tree.join(name))), error.cause).hint(remedy())
         };
-        let manifest = serde_json::from_slice(&read("manifest.json")?)
-            .map_err(|error| broken("manifest.json", &error))?;
-        let config = serde_json::from_slice(&read("image.json")?)
-            .map_err(|error| broken("image.json", &error))?;
+        let manifest = said::manifest(&read("manifest.json")?)
+            .map_err(|error| broken("manifest.json", error))?;
+        let config = said::configuration(&read("image.json")?)
+            .map_err(|error| broken("image.json", error))?;
         Ok(Contents { manifest, config })
     }
 }

@@ -45,7 +45,9 @@ use crate::failure::failed;
 use crate::own;
 use crate::progress::Progress;
 use crate::reference::Reference;
+use crate::said;
 use crate::source::{Described, Source};
+use crate::unpack::Allowance;
 
 /// A directory in which images are kept.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub struct Store {
     directory: PathBuf,
     is_shared: bool,
     notes: Vec<String>,
+    /// How large images may become that are unpacked in it.
+    allowance: Allowance,
 }
 
 /// An image that is in the store.
@@ -74,7 +78,12 @@ const PARTS: [&str; 5] = ["blobs", "blobs/sha256", "trees", "names", "tmp"];
 impl Store {
     /// A store that is only read; it need not be there, and has no images then.
     pub fn at(directory: &Path) -> Self {
-        Store { directory: directory.to_owned(), is_shared: false, notes: Vec::new() }
+        Store {
+            directory: directory.to_owned(),
+            is_shared: false,
+            notes: Vec::new(),
+            allowance: Allowance::default(),
+        }
     }
 
     /// Opens a store to add to it or to take from it; makes it if it is not there.
@@ -114,6 +123,11 @@ impl Store {
             store.adopt()?;
         }
         Ok(store)
+    }
+
+    /// The same store, for images that may become so large.
+    pub fn allowing(self, allowance: Allowance) -> Self {
+        Store { allowance, ..self }
     }
 
     /// Takes the right to write to a directory of the store from others.
@@ -315,10 +329,7 @@ fn checked(image: &Described) -> Result<ImageConfiguration> {
     let found = Digest::of(&image.config);
     let size = image.config.len() as u64;
     digest::verify("the image's configuration", manifest.config(), found, size)?;
-    let config: ImageConfiguration = serde_json::from_slice(&image.config).map_err(|error| {
-        Error::new("read the image's configuration", error.to_string())
-            .hint("perhaps it is no image of a container: an artifact, an attestation")
-    })?;
+    let config = said::configuration(&image.config)?;
     let (layers, diffs) = (manifest.layers().len(), config.rootfs().diff_ids().len());
     if layers != diffs {
         let reason = format!("its manifest has {layers} layers, its configuration {diffs}");

@@ -15,6 +15,7 @@ use crate::digest::{Digest, Hashing};
 use crate::failure::{cause, failed};
 use crate::own;
 use crate::progress::{Progress, Task};
+use crate::said;
 use crate::source::Described;
 use crate::threads;
 use crate::unpack::{self, Limits, Report};
@@ -41,7 +42,7 @@ pub fn make(
     let made = fill(store, image, diffs, &making, progress, wait_for).and_then(|report| {
         let tree = store.tree(&digest);
         fs::rename(&making, &tree).map_err(|error| failed("make", &tree, &error))?;
-        Ok(report.skipped)
+        Ok(report.left_out())
     });
     if made.is_err() {
         let _ = remove::tree(&making);
@@ -64,7 +65,7 @@ fn fill(
         made.map_err(|error| failed("make", directory, &error))?;
     }
     let stored = image.manifest.layers().iter().map(|layer| layer.size()).sum();
-    let mut report = Report::within(Limits::stored(stored));
+    let mut report = Report::within(Limits::stored(stored, store.allowance));
     report.is_shared = store.is_shared;
     for (index, (layer, diff)) in image.manifest.layers().iter().zip(diffs).enumerate() {
         wait_for(index)?;
@@ -79,7 +80,7 @@ fn fill(
     let listing = progress.begin("list the files", None);
     write(&making.join(files::NAME), &files::list(&root)?)?;
     drop(listing);
-    write(&making.join("image.json"), &image.config)?;
+    write(&making.join("image.json"), &said::strict_configuration(&image.config)?)?;
     write(&making.join("manifest.json"), &image.manifest_bytes)?;
     Ok(report)
 }

@@ -1,6 +1,7 @@
 //! An image: a tree of files and what it says about itself.
 
 use std::cell::OnceCell;
+use std::env::consts;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -11,9 +12,10 @@ use super::directory::DirectoryTree;
 use super::files::Files;
 use super::filesystem::Filesystem;
 use super::host::Host;
+use super::magic::{self, Magic};
 use super::metadata::{self, Config};
 use super::packed::PackedTree;
-use super::sif;
+use super::{remedy, sif};
 use crate::elf::Source;
 use crate::error::{Error, Result};
 use crate::origin::Origin;
@@ -127,18 +129,19 @@ impl Image {
         let use_it = || format!("use {} as an image", quoted(named));
         let fail = |errno: Errno| Error::new(use_it(), errno).hint_if_some(unreadable_hint(errno));
         let file = File::open_regular(path).map_err(fail)?;
-        let mut start = [0; 512];
+        let mut start = [0; magic::SIZE];
         let count = Source::read_at(&file, 0, &mut start).map_err(fail)?;
         let start = &start[..count];
-        let offset = if start.starts_with(&squashfs::MAGIC) {
-            0
-        } else if start.get(sif::MAGIC_AT..).is_some_and(|rest| rest.starts_with(sif::MAGIC)) {
-            let found = sif::find(&file).map_err(|flaw| flawed_sif(flaw, named))?;
-            found.offset
-        } else {
-            return Err(no_image(start, named));
+        let offset = match Magic::of(start) {
+            Some(Magic::Squashfs(at)) => at,
+            Some(Magic::Sif) => sif_partition(&file, named)?,
+            Some(Magic::Ext(at)) => {
+                return Err(Error::new(use_it(), remedy::EXT).hint(remedy::ext(named, at)));
+            }
+            None => return Err(no_image(start, named)),
         };
-        let tree = PackedTree::open(path, file, offset).map_err(|flaw| flawed(flaw, named))?;
+        let tree = PackedTree::open(path, file, offset);
+        let tree = tree.map_err(|flaw| flawed(flaw, named, offset))?;
         let files = Contents::Packed(tree);
         let config = metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?;
         let filesystem = OnceCell::from(Filesystem::SERVED);
@@ -237,30 +240,31 @@ fn outside(named: &Path, root: &Path) -> Error {
 }
 
 /// Says what is wrong with a squashfs file.
-fn flawed(flaw: Flaw, named: &Path) -> Error {
-    let name = quoted(named);
-    let hint = match flaw {
-        Flaw::Compressor { .. } | Flaw::Version { .. } => format!(
-            "make it again: unsquashfs -d {name}.d {name} && \
-             mksquashfs {name}.d {name} -noappend -comp zstd"
-        ),
-        Flaw::Unreadable(errno) => {
-            return Error::new(format!("use {name} as an image"), errno)
-                .hint_if_some(unreadable_hint(errno));
-        }
-        _ => "the file is damaged or not complete; copy or make it again".to_owned(),
-    };
-    Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
+fn flawed(flaw: Flaw, named: &Path, offset: u64) -> Error {
+    let attempt = format!("use {} as an image", quoted(named));
+    match flaw {
+        Flaw::Unreadable(errno) => Error::new(attempt, errno).hint_if_some(unreadable_hint(errno)),
+        flaw => Error::new(attempt, flaw.to_string()).hint(remedy::squashfs(flaw, named, offset)),
+    }
 }
 
-/// Says why a SIF file cannot be run.
-fn flawed_sif(flaw: sif::Flaw, named: &Path) -> Error {
-    let name = quoted(named);
-    let hint = match flaw {
-        sif::Flaw::Truncated => "copy or make it again".to_owned(),
-        _ => format!("unpack it: apptainer build --sandbox {name}.d {name} && hrun {name}.d"),
-    };
-    Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
+/// Where the image in a SIF file starts, if this machine runs it.
+fn sif_partition(file: &File, named: &Path) -> Result<u64> {
+    let attempt = || format!("use {} as an image", quoted(named));
+    let found = sif::find(file)
+        .map_err(|flaw| Error::new(attempt(), flaw.to_string()).hint(remedy::sif(&flaw, named)))?;
+    match found.architecture {
+        // binfmt_misc may have an interpreter for its programs.
+        Some(other) if !other.runs_here() && !has_interpreter(other.kernel) => {
+            let reason = format!("it is for {}, this machine is {}", other.name, consts::ARCH);
+            Err(Error::new(attempt(), reason).hint(remedy::other_machine(named)))
+        }
+        _ => Ok(found.offset),
+    }
+}
+
+fn has_interpreter(architecture: &str) -> bool {
+    Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{architecture}")).exists()
 }
 
 fn no_file(named: &Path) -> Error {
