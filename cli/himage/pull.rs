@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use images::digest::Digest;
 use images::reference::Reference;
 use registry::blob::NOT_WHAT_WAS_PUSHED;
+use registry::notes::Notes;
 use registry::platform::Platform;
 use registry::remote::{Choices, Remote};
 use registry::site::Site;
@@ -70,7 +71,8 @@ pub fn run(words: &ArgMatches) -> Result<()> {
         plain_http: words.get_flag("plain-http"),
         ca: words.get_many::<PathBuf>("ca").into_iter().flatten().cloned().collect(),
     };
-    let site = Site::look()?;
+    let notes = Notes::new(Some(report::say), words.get_flag("verbose").then_some(report::say));
+    let site = Site::look(&notes)?;
     match words.get_one::<OsString>("DEST") {
         Some(dest) => store::write(words, "pull", Path::new(dest), |_, _| {
             let remote = Remote::new(name.clone(), &choices, &site, Box::new(|_| None))?;

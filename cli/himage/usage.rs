@@ -38,6 +38,14 @@ pub fn command() -> Command {
                 .help("Says nothing of progress")
                 .global(true),
         )
+        .arg(
+            Arg::new("verbose")
+                .long("verbose")
+                .short('v')
+                .action(ArgAction::SetTrue)
+                .help("Says which files settings and logins come from")
+                .global(true),
+        )
 }
 
 const AFTER_HELP: &str = "\

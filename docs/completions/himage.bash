@@ -50,7 +50,7 @@ _himage() {
 
     case "${cmd}" in
         himage)
-            opts="-q -h -V --store --quiet --help --version pull import convert list ls inspect verify remove rm"
+            opts="-q -v -h -V --store --quiet --verbose --help --version pull import convert list ls inspect verify remove rm"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -68,7 +68,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__convert)
-            opts="-q -h --format --compress --force --store --quiet --help"
+            opts="-q -v -h --format --compress --force --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -94,7 +94,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__import)
-            opts="-q -h --image --store --quiet --help"
+            opts="-q -v -h --image --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -116,7 +116,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__inspect)
-            opts="-q -h --json --store --quiet --help"
+            opts="-q -v -h --json --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -134,7 +134,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__list)
-            opts="-q -h --json --store --quiet --help"
+            opts="-q -v -h --json --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -152,7 +152,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__pull)
-            opts="-q -h --platform --ca --plain-http --store --quiet --help"
+            opts="-q -v -h --platform --ca --plain-http --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -178,7 +178,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__remove)
-            opts="-q -h --unnamed --store --quiet --help"
+            opts="-q -v -h --unnamed --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -196,7 +196,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__verify)
-            opts="-q -h --store --quiet --help"
+            opts="-q -v -h --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::http::HeaderMap;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -13,6 +13,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, BodyReader, Proxy, ProxyProtocol};
 
 use crate::failure::{Failure, Kind};
+use crate::pace::{Pace, TOO_SLOW, Verdict};
 use crate::proxy::Proxies;
 use crate::resolver::Getent;
 use crate::trouble;
@@ -43,6 +44,22 @@ pub struct Request<'a> {
     pub from: u64,
     /// A form to send; without one, something is got.
     pub form: Option<&'a str>,
+    /// Whether it may go without encryption: nothing secret is in it, nor in what depends on the answer.
+    pub may_be_plain: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Asks for what is at an address, in whatever form.
+    pub fn get(url: &'a Url) -> Self {
+        Request {
+            url,
+            accept: "*/*",
+            authorization: None,
+            from: 0,
+            form: None,
+            may_be_plain: false,
+        }
+    }
 }
 
 /// What was answered.
@@ -63,8 +80,6 @@ const CONNECT: Duration = Duration::from_secs(30);
 pub const RESPOND: Duration = Duration::from_secs(120);
 /// A connection that is silent for so long is given up.
 pub const SILENCE: Duration = Duration::from_secs(60);
-/// What fits into memory has come by then.
-const SMALL: Duration = Duration::from_secs(300);
 /// So many times at most an answer may be to ask somebody else.
 const REDIRECTS: usize = 5;
 
@@ -94,7 +109,7 @@ impl Http {
         let mut url = request.url.clone();
         let mut authorization = request.authorization;
         for _ in 0..=REDIRECTS {
-            if !url.tls && !self.may_be_plain(&url) {
+            if !url.tls && !request.may_be_plain && !self.may_be_plain(&url) {
                 let reason = format!("{} would be asked without encryption", url.server());
                 return Err(Failure::new(reason).hint(trouble::PLAIN));
             }
@@ -236,7 +251,7 @@ impl Answer {
     /// Fails if it is larger or does not come, and if the connection is cut.
     pub fn small(&mut self, what: &str, limit: u64) -> Result<Vec<u8>, Failure> {
         let server = self.url.server();
-        let started = Instant::now();
+        let mut pace = Pace::begin();
         let mut bytes = Vec::new();
         let mut buffer = [0; 16 << 10];
         loop {
@@ -252,8 +267,8 @@ impl Answer {
                 let reason = format!("{server} sends {what} of more than {} KiB", limit >> 10);
                 return Err(Failure::new(reason));
             }
-            if started.elapsed() > SMALL {
-                let reason = format!("{server} has not sent {what} in {} s", SMALL.as_secs());
+            if pace.count(count) == Verdict::Slow {
+                let reason = format!("{server} {TOO_SLOW} of {what}");
                 return Err(Failure::of(Kind::Again(None), reason));
             }
         }

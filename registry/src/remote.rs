@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::blob::{Blob, NOT_WHAT_WAS_PUSHED};
 use crate::config::canonical;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Encryption, Endpoint};
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::manifest::{self, LIMIT, Manifest};
@@ -140,6 +140,7 @@ impl<'a> Remote<'a> {
         let version = asked.or(self.name.tag.as_deref()).unwrap_or("latest");
         let (mut bytes, said) = endpoint.manifest(version)?;
         let mut digest = Digest::of(&bytes);
+        let said = said.map(|said| said.to_ascii_lowercase());
         if let Some(wanted) = asked.or(said.as_deref())
             && digest.to_string() != wanted
             // A registry may count by another algorithm, if nobody asked for one.
@@ -366,7 +367,8 @@ fn endpoint(
     let mut plain = site.config.plain();
     plain.extend(is_plain.then(|| registry.to_owned()));
     let http = Http::new(site.proxies.clone(), ca, plain);
-    Endpoint::new(http, registry, repository, is_plain, site.keyring.clone())
+    let encryption = if is_plain { Encryption::Never } else { Encryption::Always };
+    Endpoint::new(http, registry, repository, encryption, site.keyring.clone())
 }
 
 fn is_index(image: &Descriptor) -> bool {

@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use nix::unistd::getuid;
 use runtime::error::{Error, Result};
 
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::logins;
+use crate::notes::Notes;
 use crate::proxy::Proxies;
 
 /// The site's file; the user's, which is the stronger one, is `$XDG_CONFIG_HOME/hrun/himage.toml`.
@@ -31,7 +33,7 @@ impl Site {
     /// # Errors
     ///
     /// Fails on a configuration file that cannot be read or understood.
-    pub fn look() -> Result<Self> {
+    pub fn look(notes: &Notes) -> Result<Self> {
         let path = |name: &str| {
             let value = env::var_os(name).filter(|value| !value.is_empty());
             value.map(PathBuf::from)
@@ -43,10 +45,16 @@ impl Site {
         for file in [PathBuf::from(SITE)].into_iter().chain(user) {
             config.overlay(read(&file)?);
         }
+        let docker =
+            path("DOCKER_CONFIG").or_else(|| path("HOME").map(|home| home.join(".docker")));
         Ok(Site {
             config,
             proxies: Proxies::from_variables(&|name| env::var(name).ok()),
-            keyring: Keyring { places: logins::places(&path) },
+            keyring: Keyring {
+                places: logins::places(&path, getuid().as_raw()),
+                usual: docker.map(|directory| directory.join("config.json")),
+                notes: notes.clone(),
+            },
         })
     }
 }

@@ -41,6 +41,11 @@ pub fn in_words(error: Error, url: &Url, proxy: Option<&Proxy>) -> Failure {
             let reason = format!("{server} is silent (for {} s)", SILENCE.as_secs());
             Failure::of(Kind::Again(None), reason)
         }
+        Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+            let name = proxy.map_or("https_proxy", |proxy| proxy.variable);
+            Failure::new(format!("the proxy of {name} wants a name and a password (407)"))
+                .hint(format!("{name}=http://NAME:PASSWORD@HOST:PORT"))
+        }
         Error::ConnectProxyFailed(reason) => {
             let name = proxy.map_or("the proxy", |proxy| proxy.variable);
             let reason = format!("{name} does not lead to {server}: {}", shown(&reason));
@@ -123,6 +128,9 @@ fn tls_in_words(error: &rustls::Error, url: &Url) -> Failure {
     }
 }
 
+/// What a layer is called where there is none.
+pub const LAYER: &str = "such layer";
+
 /// Words for an answer that is not what was asked for.
 ///
 /// `said` is the beginning of what came with it; `what` was asked for.
@@ -142,6 +150,9 @@ pub fn status_in_words(
     }
     let seconds = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     match status {
+        404 | 410 if what == LAYER => Failure::of(Kind::Missing, reason).hint(
+            "a layer of the image is missing there: have the image pushed again, or tell who runs the registry",
+        ),
         404 | 410 => Failure::of(Kind::Missing, reason).hint(format!(
             "there is no {what}: check name and tag (skopeo list-tags docker://NAME shows all of them)"
         )),
