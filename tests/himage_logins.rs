@@ -111,7 +111,7 @@ fn files_without_a_word_stop_no_pull() {
         ("{\"auths\":null}", false),
         ("{\"auths\":{\"127.0.0.1\":null},\"credsStore\":null}", false),
         ("{\"auths\":{\"a", true),
-        ("[]", true),
+        ("\"text\"", true),
         ("nonsense", true),
     ] {
         let home = home(".docker/config.json", text);

@@ -26,9 +26,9 @@ pub fn command() -> Command {
             "Fetches an image from a registry into the store, where hrun finds it by the same name, \
              or writes it to DEST, which hrun runs as well: a directory, or a squashfs file where DEST \
              ends with .sqfs. What is there already is not fetched again, and what was interrupted \
-             goes on where it was. Logins are those of docker, podman and skopeo; mirrors, \
-             certificate authorities and registries without encryption are configured in \
-             /etc/hrun/himage.toml and ~/.config/hrun/himage.toml.",
+             goes on where it was. Logins are those of docker, podman, skopeo, apptainer and enroot; \
+             mirrors, certificates and registries without encryption are those of registries.conf and \
+             certs.d, and of /etc/hrun/himage.toml and ~/.config/hrun/himage.toml.",
         )
         .arg(
             usage::word("NAME", "debian:12, quay.io/group/app@sha256:..., localhost:5000/app")
@@ -43,7 +43,7 @@ pub fn command() -> Command {
             option("ca", "FILE")
                 .value_parser(ValueParser::path_buf())
                 .action(ArgAction::Append)
-                .help("Believes the certificate authorities in FILE, too"),
+                .help("Believes the certificates in FILE, too: authorities, or the registry's own"),
         )
         .arg(
             Arg::new("plain-http")

@@ -39,7 +39,7 @@ complete -c himage -n "__fish_himage_needs_command" -f -a "verify" -d 'Compares 
 complete -c himage -n "__fish_himage_needs_command" -f -a "remove" -d 'Removes images from the store'
 complete -c himage -n "__fish_himage_needs_command" -f -a "rm" -d 'Removes images from the store'
 complete -c himage -n "__fish_himage_using_subcommand pull" -l platform -d 'Takes the image for another kind of machine: linux/arm64' -r
-complete -c himage -n "__fish_himage_using_subcommand pull" -l ca -d 'Believes the certificate authorities in FILE, too' -r -F
+complete -c himage -n "__fish_himage_using_subcommand pull" -l ca -d 'Believes the certificates in FILE, too: authorities, or the registry\'s own' -r -F
 complete -c himage -n "__fish_himage_using_subcommand pull" -l store -d 'Keeps images in DIR' -r -F
 complete -c himage -n "__fish_himage_using_subcommand pull" -l plain-http -d 'Asks the registry without encryption'
 complete -c himage -n "__fish_himage_using_subcommand pull" -s q -l quiet -d 'Says nothing of progress'

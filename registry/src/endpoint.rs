@@ -65,13 +65,13 @@ const SAID_LIMIT: u64 = 16 << 10;
 const MEND: &str = "whoever runs the registry has to mend this";
 
 impl Endpoint {
-    /// A registry by its name; nothing is asked yet.
+    /// A registry by its name; nothing is asked yet. `http` makes what asks it, given its address.
     ///
     /// # Errors
     ///
     /// Says why the name is none.
     pub fn new(
-        http: Http,
+        http: impl FnOnce(Url) -> Http,
         registry: &str,
         repository: &str,
         encryption: Encryption,
@@ -87,7 +87,7 @@ impl Endpoint {
             Encryption::Always | Encryption::Never => None,
         };
         Ok(Endpoint {
-            http,
+            http: http(address.clone()),
             address,
             plain_address,
             chosen: OnceLock::new(),
@@ -108,11 +108,10 @@ impl Endpoint {
     fn base(&self) -> &Url {
         self.chosen.get_or_init(|| {
             let Some(plain) = &self.plain_address else { return self.address.clone() };
-            let has_encryption = match self.version_check(&self.address) {
-                Ok(_) => true,
-                Err(failure) => failure.kind == Kind::Again(None),
-            };
-            if has_encryption { self.address.clone() } else { plain.clone() }
+            match self.version_check(&self.address) {
+                Ok(_) => self.address.clone(),
+                Err(_) => plain.clone(),
+            }
         })
     }
 

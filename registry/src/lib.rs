@@ -12,6 +12,7 @@
 pub mod blob;
 pub mod challenge;
 pub mod config;
+pub mod containers;
 pub mod endpoint;
 pub mod failure;
 pub mod http;
@@ -27,5 +28,6 @@ pub mod proxy;
 pub mod remote;
 pub mod resolver;
 pub mod site;
+pub mod tls;
 pub mod trouble;
 pub mod url;

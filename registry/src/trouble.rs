@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use serde::Deserialize;
 use ureq::http::StatusCode;
 use ureq::{Error, Timeout};
@@ -116,10 +116,20 @@ fn tls_in_words(error: &rustls::Error, url: &Url) -> Failure {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => certificate("is not valid yet".into(), "check this machine's clock: date"),
         Tls::InvalidCertificate(reason) => {
-            let hint =
-                "a certificate that signs itself does not do: sign it by an authority of your own";
+            let hint = "a certificate that signs itself is believed if it is named itself: --ca FILE, or in\n\
+                        ~/.config/containers/certs.d/HOST:PORT/NAME.crt";
             certificate(format!("cannot be believed ({reason:?})"), hint)
         }
+        Tls::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => Failure::new(format!("{server} wants to see a certificate, or another one ({error})"))
+            .hint(format!(
+                "put it and its key into ~/.config/containers/certs.d/{server}: NAME.cert and NAME.key"
+            )),
         // As it is when a connection is cut while keys are exchanged.
         Tls::HandshakeNotComplete => {
             Failure::of(Kind::Again(None), format!("{server} has cut the connection"))
