@@ -16,10 +16,8 @@ fn self_signed(maker: &Authority, name: &str, more: &str) -> (PathBuf, PathBuf) 
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
          {more} -keyout {name}.key -out {name}.pem"
     ));
-    let files = (
-        maker.scratch().join(&format!("{name}.pem")),
-        maker.scratch().join(&format!("{name}.key")),
-    );
+    let files =
+        (maker.scratch().join(format!("{name}.pem")), maker.scratch().join(format!("{name}.key")));
     own(&files.1);
     files
 }
@@ -106,7 +104,7 @@ fn a_certificate_is_shown_to_the_registry_it_is_for() {
     let host = format!("localhost:{}", registry.port);
     let pair = [("ca.crt", &authority.file()), ("me.cert", &certificate), ("me.key", &key)];
     let config = certs_d(&host, &pair);
-    let directory = config.join(&format!("containers/certs.d/{host}"));
+    let directory = config.join(format!("containers/certs.d/{host}"));
     let (layout, _) = Layout::of(&[("data", b"for members")]);
     let option = format!("--dest-cert-dir={}", directory.display());
     registry.push(&layout, "app", "app", &[&option]);

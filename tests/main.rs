@@ -39,6 +39,7 @@ mod himage_kill;
 mod himage_layers;
 mod himage_logins;
 mod himage_pull;
+mod himage_pull_dest;
 mod himage_pull_lies;
 mod himage_pull_logins;
 mod himage_refuse;

@@ -9,8 +9,10 @@ mod config;
 mod convert;
 #[cfg(test)]
 mod docs;
+mod elsewhere;
 mod import;
 mod inspect;
+mod interrupt;
 mod list;
 mod progress;
 mod pull;
@@ -42,6 +44,7 @@ const COMMANDS: &[(Words, Run)] = &[
 ];
 
 fn main() -> ExitCode {
+    interrupt::watch();
     let result = usage::read(std::env::args_os()).and_then(|words| match words {
         Some((name, words)) => {
             let chosen = COMMANDS.iter().find(|(command, _)| command().get_name() == name);
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         }
         None => Ok(()),
     });
+    interrupt::give_way();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use images::digest::Digest;
+use images::pack::held_config;
 use images::reference::Reference;
 use registry::blob::NOT_WHAT_WAS_PUSHED;
 use registry::notes::Notes;
@@ -15,7 +16,7 @@ use registry::remote::{Choices, Remote};
 use registry::site::Site;
 use runtime::error::{Error, Result};
 
-use crate::{report, store, usage};
+use crate::{elsewhere, report, store, usage};
 
 /// The words of `himage pull`.
 pub fn command() -> Command {
@@ -74,11 +75,16 @@ pub fn run(words: &ArgMatches) -> Result<()> {
     let notes = Notes::new(Some(report::say), words.get_flag("verbose").then_some(report::say));
     let site = Site::look(&notes)?;
     match words.get_one::<OsString>("DEST") {
-        Some(dest) => store::write(words, "pull", Path::new(dest), |_, _| {
-            let remote = Remote::new(name.clone(), &choices, &site, Box::new(|_| None))?;
-            Ok(Box::new(remote))
-        })
-        .map_err(|error| blamed(error, &name)),
+        Some(dest) => {
+            let store = store::read(words).ok();
+            let dest = Path::new(dest);
+            let kept = move |digest: &Digest| {
+                let held = || held_config(dest).filter(|config| Digest::of(config) == *digest);
+                fs::read(store.as_ref()?.blob(digest)).ok().or_else(held)
+            };
+            let remote = Remote::new(name.clone(), &choices, &site, Box::new(kept))?;
+            elsewhere::write(words, dest, &remote).map_err(|error| blamed(error, &name))
+        }
         None => keep(words, &name, &choices, &site),
     }
 }

@@ -7,6 +7,7 @@
 
 mod config;
 mod copy;
+mod held;
 mod oci;
 mod open;
 mod place;
@@ -21,8 +22,9 @@ use std::path::Path;
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
+pub use self::held::held_config;
 pub use self::open::{Image, open, unpack_source};
-pub use self::place::Place;
+pub use self::place::{Place, abandon};
 use crate::failure::failed;
 
 /// Where an image that is one file has its configuration.

@@ -1,5 +1,6 @@
 //! The place an image is written to: filled under another name, and taken as a whole.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -7,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
@@ -57,10 +60,18 @@ impl Place {
             let mut own = stem.clone();
             own.push(format!("{}-{number}", std::process::id()));
             let directory = parent.join(own);
+            held().insert(directory.clone());
             match fs::create_dir(&directory) {
                 // Of another node, with the same number.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => made.map_err(|error| unwritable(dest, parent, &error))?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    held().remove(&directory);
+                    continue;
+                }
+                Err(error) => {
+                    held().remove(&directory);
+                    return Err(unwritable(dest, parent, &error));
+                }
+                Ok(()) => {}
             }
             match lock(&directory) {
                 Ok(lock) if directory.join(LOCK).exists() => {
@@ -86,6 +97,16 @@ impl Place {
     /// A directory for what else is needed, on the same file system.
     pub fn scratch(&self) -> &Path {
         &self.directory
+    }
+
+    /// Takes what was made in the directory under another name as what will be in the place.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not there, or not in this file system.
+    pub fn take(&self, made: &Path) -> Result<()> {
+        let product = self.product();
+        fs::rename(made, &product).map_err(|error| failed("make", &product, &error))
     }
 
     /// The place itself.
@@ -140,6 +161,30 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         remove(&self.directory);
+        held().remove(&self.directory);
+    }
+}
+
+/// The directories of this process, for when it is ended in the middle of its work.
+static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn held() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what this process has begun to make, beside those who still work at it: for the moment before
+/// a signal ends it.
+pub fn abandon() {
+    /// Others notice soon that nothing can be made any more where they are.
+    const TRIES: u32 = 100;
+    for directory in std::mem::take(&mut *held()) {
+        for _ in 0..TRIES {
+            remove(&directory);
+            if directory.symlink_metadata().is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod files;
 mod kept;
 mod lock;
 mod names;
+mod outside;
 mod remove;
 mod tree;
 mod verify;
@@ -32,7 +33,9 @@ use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
 pub use self::kept::{Contents, Kept};
-use self::lock::{Lock, Presence};
+pub use self::lock::Lock;
+use self::lock::Presence;
+pub use self::outside::Outside;
 pub use self::remove::Removed;
 pub use self::verify::Verified;
 use crate::digest::{self, Digest};

@@ -54,6 +54,26 @@ fn fill(
     progress: &dyn Progress,
     wait_for: &dyn Fn(usize) -> Result<()>,
 ) -> Result<Report> {
+    let report = unpack(store, image, diffs, making, progress, wait_for)?;
+    let listing = progress.begin("list the files", None);
+    write(&making.join(files::NAME), &files::list(&making.join("rootfs"))?)?;
+    drop(listing);
+    Ok(report)
+}
+
+/// The same without the list of files, which only those in a store are compared with.
+///
+/// # Errors
+///
+/// As [`make`].
+pub fn unpack(
+    store: &Store,
+    image: &Described,
+    diffs: &[String],
+    making: &Path,
+    progress: &dyn Progress,
+    wait_for: &dyn Fn(usize) -> Result<()>,
+) -> Result<Report> {
     let root = making.join("rootfs");
     fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
     let stored = image.manifest.layers().iter().map(|layer| layer.size()).sum();
@@ -68,9 +88,6 @@ fn fill(
         .map_err(|error| blame(store, layer, error))?;
     }
     unpack::finish(&root, &mut report)?;
-    let listing = progress.begin("list the files", None);
-    write(&making.join(files::NAME), &files::list(&root)?)?;
-    drop(listing);
     write(&making.join("image.json"), &image.config)?;
     write(&making.join("manifest.json"), &image.manifest_bytes)?;
     Ok(report)
