@@ -38,6 +38,7 @@ mod himage_import;
 mod himage_kill;
 mod himage_layers;
 mod himage_logins;
+mod himage_names;
 mod himage_pull;
 mod himage_pull_dest;
 mod himage_pull_lies;

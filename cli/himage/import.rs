@@ -61,7 +61,9 @@ fn is_path(word: &OsStr) -> bool {
         return true;
     }
     let word = word.as_bytes();
-    word.starts_with(b"/")
+    // Which himage does not write; a name that ends so was meant as a file.
+    word.to_ascii_lowercase().ends_with(b".sif")
+        || word.starts_with(b"/")
         || word == b"."
         || word == b".."
         || word.starts_with(b"./")

@@ -449,7 +449,9 @@ impl Endpoint {
         if answer.status == 400 && !self.base().tls {
             return failure.hint("it was asked without encryption; if it wants some: --ca FILE, or in himage.toml plain-http = false");
         }
-        if answer.status != 404 || trouble::is_a_registrys(&said) || self.is_registry() {
+        // Who has given a manifest is one.
+        let is_one = what == LAYER || trouble::is_a_registrys(&said);
+        if answer.status != 404 || is_one || self.is_registry() {
             return failure;
         }
         let reason = format!("{} is no registry: {}", self.server(), failure.reason);

@@ -8,6 +8,7 @@ use super::host::Host;
 use super::image::Image;
 use crate::error::{Cause, Error, Result};
 use crate::reference::Reference;
+use crate::spelling::{self, Foreign};
 use crate::text::quoted;
 
 /// The store: the one that was asked for, or the caller's own.
@@ -37,9 +38,11 @@ pub fn look(named: &Path, store: Option<&Path>, host: &Host) -> Result<Image> {
         Err(error) if error.cause == Cause::Errno(Errno::ENOENT) => error,
         result => return result,
     };
-    let Some(reference) = named.to_str().and_then(|name| Reference::parse(name).ok()) else {
-        return Err(error);
-    };
+    let Some(name) = named.to_str() else { return Err(error) };
+    if let Some(Foreign { reason, hint }) = spelling::foreign(name) {
+        return Err(Error::new(format!("use {} as an image", quoted(named)), reason).hint(hint));
+    }
+    let Ok(reference) = Reference::parse(name) else { return Err(error) };
     let Ok(directory) = directory(store, host) else { return Err(error) };
     let link = directory.join("names").join(reference.path());
     match host.find(&link) {
