@@ -62,9 +62,10 @@ fn is_path(word: &OsStr) -> bool {
         return true;
     }
     let word = word.as_bytes();
-    // Which himage does not write, and says so.
-    word.ends_with(b".sif")
-        || word.ends_with(b".simg")
+    // Which himage does not write, and says so; a name that ends so was meant as a file.
+    let lower = word.to_ascii_lowercase();
+    lower.ends_with(b".sif")
+        || lower.ends_with(b".simg")
         || word.starts_with(b"/")
         || word == b"."
         || word == b".."

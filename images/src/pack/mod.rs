@@ -7,6 +7,7 @@
 
 mod config;
 mod copy;
+mod held;
 mod holes;
 mod machine;
 mod oci;
@@ -25,8 +26,10 @@ use std::path::{Path, PathBuf};
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
+pub use self::held::held_config;
 pub use self::open::{Image, open, unpack_source};
 pub use self::place::Place;
+pub use self::scratch::abandon;
 use crate::failure::failed;
 
 /// Where an image that is one file has its configuration.

@@ -77,6 +77,16 @@ impl Place {
         self.elsewhere.as_ref().unwrap_or(&self.beside).path()
     }
 
+    /// Takes what was made in the directory under another name as what will be in the place.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not there, or not in this file system.
+    pub fn take(&self, made: &Path) -> Result<()> {
+        let product = self.product();
+        std::fs::rename(made, &product).map_err(|error| failed("make", &product, &error))
+    }
+
     /// The place itself.
     pub fn dest(&self) -> &Path {
         &self.dest

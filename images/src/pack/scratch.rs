@@ -1,5 +1,6 @@
 //! Directories for what is not finished: the caller's alone, and gone with the command.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -7,6 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::own;
 
@@ -43,11 +46,14 @@ impl Scratch {
             own_name.push(format!("{}-{number}", std::process::id()));
             let path = parent.join(own_name);
             // Of the caller alone, and nothing is there: whatever comes to be in it was made here.
+            let mut directories = held();
             match DirBuilder::new().mode(0o700).create(&path) {
                 // Of another node, with the same number, or anybody's where everybody may write.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made?,
             }
+            directories.insert(path.clone());
+            drop(directories);
             match lock(&path) {
                 Ok(lock) if path.join(LOCK).exists() => return Ok(Scratch { path, _lock: lock }),
                 Err(error) if !was_swept(&error) => return Err(error),
@@ -66,6 +72,30 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed stays for the next command.
         let _ = own::remove(&self.path);
+        held().remove(&self.path);
+    }
+}
+
+/// The directories of this process, for when it is ended in the middle of its work.
+static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn held() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what this process has begun to make, beside threads that still work at it: for the moment
+/// before a signal ends it.
+pub fn abandon() {
+    /// Others notice soon that nothing can be made any more where they are.
+    const TRIES: u32 = 100;
+    for directory in std::mem::take(&mut *held()) {
+        for _ in 0..TRIES {
+            let _ = own::remove(&directory);
+            if directory.symlink_metadata().is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -58,6 +58,26 @@ fn fill(
     progress: &dyn Progress,
     wait_for: &dyn Fn(usize) -> Result<()>,
 ) -> Result<Report> {
+    let report = unpack(store, image, diffs, making, progress, wait_for)?;
+    let listing = progress.begin("list the files", None);
+    write(&making.join(files::NAME), &files::list(&making.join("rootfs"))?)?;
+    drop(listing);
+    Ok(report)
+}
+
+/// The same without the list of files, which only those in a store are compared with.
+///
+/// # Errors
+///
+/// As [`make`].
+pub fn unpack(
+    store: &Store,
+    image: &Described,
+    diffs: &[String],
+    making: &Path,
+    progress: &dyn Progress,
+    wait_for: &dyn Fn(usize) -> Result<()>,
+) -> Result<Report> {
     let root = making.join("rootfs");
     // One after the other: neither may be there.
     for directory in [making, &root] {
@@ -77,9 +97,6 @@ fn fill(
         .map_err(|error| blame(store, layer, error))?;
     }
     unpack::finish(&root, &mut report)?;
-    let listing = progress.begin("list the files", None);
-    write(&making.join(files::NAME), &files::list(&root)?)?;
-    drop(listing);
     write(&making.join("image.json"), &said::strict_configuration(&image.config)?)?;
     write(&making.join("manifest.json"), &image.manifest_bytes)?;
     Ok(report)

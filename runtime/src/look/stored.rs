@@ -9,6 +9,7 @@ use super::host::Host;
 use super::image::{Image, Stored};
 use crate::error::{Cause, Error, Result};
 use crate::reference::Reference;
+use crate::spelling::{self, Foreign};
 use crate::text::quoted;
 
 /// The store: the one that was asked for, or the caller's own.
@@ -35,7 +36,13 @@ pub fn directory(asked: Option<&Path>, host: &Host) -> Result<PathBuf> {
 /// As [`Image::look`]; where neither is there, the error says how to get the image.
 pub fn look(named: &Path, store: Option<&Path>, host: &Host) -> Result<Image> {
     let found = Image::look(named, host);
-    let Some(reference) = named.to_str().and_then(|name| Reference::parse(name).ok()) else {
+    let is_missing = found.as_ref().is_err_and(|error| error.cause == Cause::Errno(Errno::ENOENT));
+    let name = named.to_str();
+    if let Some(Foreign { reason, hint }) = name.filter(|_| is_missing).and_then(spelling::foreign)
+    {
+        return Err(Error::new(format!("use {} as an image", quoted(named)), reason).hint(hint));
+    }
+    let Some(reference) = name.and_then(|name| Reference::parse(name).ok()) else {
         return found;
     };
     let is_final = match &found {
@@ -44,7 +51,6 @@ pub fn look(named: &Path, store: Option<&Path>, host: &Host) -> Result<Image> {
         Err(_) => false,
     };
     let Some(directory) = directory(store, host).ok().filter(|_| !is_final) else { return found };
-    let is_missing = found.as_ref().is_err_and(|error| error.cause == Cause::Errno(Errno::ENOENT));
     let link = directory.join("names").join(reference.path());
     match host.find(&link) {
         Ok(Some((tree, _))) => {
