@@ -77,6 +77,7 @@ mod ranks_soak;
 mod ranks_strain;
 mod seccomp;
 mod signals;
+mod singularity;
 mod slurm;
 mod smoke;
 mod unpack;

@@ -9,6 +9,7 @@ mod meeting;
 mod mountinfo;
 mod overlay;
 mod serve;
+mod source;
 mod unpack;
 
 use std::ffi::{OsStr, OsString};
@@ -21,6 +22,7 @@ use nix::unistd::Pid;
 use self::limits::Watch;
 use self::meeting::{Found, Meeting};
 pub use self::serve::{DEVICE, Serve, Served};
+pub use self::source::MARK as SOURCED;
 pub use self::unpack::{Outlive, Unpack};
 use crate::cpus::CpuList;
 use crate::look::packed::PackedTree;
@@ -30,6 +32,7 @@ use crate::seccomp::{Filter, Flag};
 use crate::sys::meeting::Locked;
 use crate::sys::{MountFlags, copy, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
+use crate::variables;
 
 /// Those who stay behind where a plan asks for it; `shim` has them.
 #[derive(Clone, Copy)]
@@ -46,6 +49,8 @@ pub struct Keepers {
     pub isolate: fn(process::Alone, Option<Locked>) -> Result<Init, Errno>,
     /// Has `/proc` show a PID namespace that others have made.
     pub show: fn(process::Alone) -> Result<(), Errno>,
+    /// Has a program started and ended when it has set its environment, which is given back.
+    pub source: fn(process::Alone, &Path, &process::ExecImage) -> Result<Vec<u8>, Errno>,
     /// Goes on in a child, where nothing is given back; gives back the exit status of the child
     /// when it has ended, if it has one, and ends by its signal otherwise. What keeps an init stays
     /// open meanwhile.
@@ -87,7 +92,8 @@ pub struct Failed<'a> {
 /// need not be opened again.
 pub fn apply<'a>(plan: &'a Plan, keepers: Keepers, opened: Option<&PackedTree>) -> Ended<'a> {
     let mut process = Process { keepers: Some(keepers), opened, ..Process::default() };
-    if plan.steps.iter().any(|step| step.action == Action::Supervise) {
+    let forks = |step: &Step| matches!(step.action, Action::Supervise | Action::Source { .. });
+    if plan.steps.iter().any(forks) {
         // Before /proc may be of other processes than this.
         process.alone = process::Alone::look().ok();
     }
@@ -147,6 +153,8 @@ struct Process<'a> {
     meeting: Option<Meeting>,
     /// The copy of the image that this process holds.
     copy: Option<(Locked, PathBuf)>,
+    /// What scripts of the image have set.
+    sourced: Option<source::Set>,
     /// What other ranks have done already.
     done: Done,
 }
@@ -228,8 +236,19 @@ impl Process<'_> {
             Action::ChangeDirectory { path } => mount::change_directory(path.as_path()),
             Action::Restrict { capabilities } => restrict(*capabilities),
             Action::Filter { filter } => load(filter),
-            Action::Execute { arguments, search, environment } => {
-                self.execute(arguments, search, environment)
+            Action::Source { shell, scripts, environment } => {
+                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+                let alone = self.alone.ok_or(Errno::EINVAL)?;
+                self.sourced =
+                    Some(source::run(keepers.source, alone, shell, scripts, environment)?);
+                Ok(())
+            }
+            Action::Execute { arguments, search, environment, changes } => {
+                let Some(set) = self.sourced.take() else {
+                    return self.execute(arguments, search, environment);
+                };
+                let environment = source::finish(set, environment, changes)?;
+                self.execute(arguments, &variables::search(&environment), &environment)
             }
         }
     }

@@ -85,7 +85,7 @@ fn change_directory() -> Action {
 
 fn execute() -> Action {
     let arguments = vec!["program".into()];
-    Action::Execute { arguments, search: Vec::new(), environment: Vec::new() }
+    Action::Execute { arguments, search: Vec::new(), environment: Vec::new(), changes: Vec::new() }
 }
 
 fn explained(action: Action, errno: Errno, facts: &Facts) -> Error {

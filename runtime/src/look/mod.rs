@@ -17,5 +17,6 @@ pub mod kernel;
 pub mod metadata;
 pub mod packed;
 pub mod program;
+mod scripts;
 pub mod sif;
 pub mod stored;
