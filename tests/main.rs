@@ -57,6 +57,7 @@ mod limits_ranks;
 mod linkage;
 mod loader_files;
 mod metadata;
+mod metadata_forms;
 mod mpi;
 mod mpi_host;
 mod mpi_matrix;

@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn changes_survive_json() {
-        let value = "a\"b\\n\n$A:${B:-x y}${C:+'}$$";
+        let value = "a\"b\\n\n$A:${B:-x y}${C:+d}$$";
         let changes = vec![set("A", value), Change::Image];
         let json = serde_json::to_string(&changes).expect("serialises");
         assert_eq!(serde_json::from_str::<Vec<Change>>(&json).expect("reads back"), changes);

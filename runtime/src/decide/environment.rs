@@ -1,8 +1,9 @@
 //! The command's environment, in the order of DESIGN §5, each variable with its origin.
 
+use std::env::split_paths;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -87,7 +88,7 @@ pub fn decide(
             environment.apply_image()?;
         }
     }
-    environment.append("PATH", directories_inside(&host_path, tree))?;
+    environment.append_to_path(&host_path, tree)?;
     environment.append("PATH", injected.path.iter().map(Text::from).collect())?;
     environment
         .append("LD_LIBRARY_PATH", injected.library_path.iter().map(Text::from).collect())?;
@@ -163,13 +164,6 @@ fn shell(image: &Image, tree: &Tree, notes: &mut Vec<Note>) -> Option<&'static s
         )));
     }
     shell
-}
-
-/// The directories of a list that are there inside too.
-fn directories_inside(list: &OsStr, tree: &Tree) -> Vec<Text> {
-    let is_inside = |path: &Path| matches!(tree.find(path), Some((_, Kind::Directory)));
-    let directories = std::env::split_paths(list);
-    directories.filter(|path| path.is_absolute() && is_inside(path)).map(Text::from).collect()
 }
 
 impl Environment<'_> {
@@ -310,6 +304,21 @@ impl Environment<'_> {
 
     fn set(&mut self, name: &str, value: &OsStr, origin: &Origin) -> Result<()> {
         self.assign(OsStr::new(name), Value::literal(value.as_bytes()), origin)
+    }
+
+    /// Adds the host's directories for programs that exist inside too.
+    fn append_to_path(&mut self, host_path: &OsStr, tree: &Tree) -> Result<()> {
+        let path = self.variables.get("PATH").unwrap_or_default();
+        // Scripts may set another one.
+        let known: Vec<PathBuf> = match self.sourced {
+            Some(_) => Vec::new(),
+            None => split_paths(path).collect(),
+        };
+        let is_inside = |path: &Path| matches!(tree.find(path), Some((_, Kind::Directory)));
+        let directories = split_paths(host_path)
+            .filter(|path| path.is_absolute() && !known.contains(path) && is_inside(path));
+        let directories = directories.map(Text::from).collect();
+        self.append("PATH", directories)
     }
 
     /// Adds directories that are not in a list of directories.

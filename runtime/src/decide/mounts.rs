@@ -43,6 +43,9 @@ pub fn wanted(
     Ok(settle(mounts, image))
 }
 
+/// Variables that name the caller's directory for temporary files; a site's prologue sets the second.
+const TEMPORARY: [&str; 2] = ["TMPDIR", "SLURM_TMPDIR"];
+
 /// The host's `/tmp` and `$TMPDIR`, or an empty `/tmp` in which `$TMPDIR` still exists.
 fn tmp(request: &Request, host: &Host) -> Vec<Mount> {
     let tmp = PathBuf::from("/tmp");
@@ -50,16 +53,20 @@ fn tmp(request: &Request, host: &Host) -> Vec<Mount> {
     let origin = private.map(|asked| &asked.origin).or(request.contain.as_ref());
     if let Some(origin) = origin {
         let size = private.and_then(|asked| asked.value.clone());
-        let below = host.path_variable("TMPDIR").map(|path| clean(&path));
-        let below = below.filter(|path| is_in(path, &tmp) && *path != tmp);
-        let below = below.map(|path| mount(Content::Directory, path, origin));
+        let below = temporary(host).filter(|path| is_in(path, &tmp) && *path != tmp);
+        let below: Vec<Mount> = below.map(|path| mount(Content::Directory, path, origin)).collect();
         return [tmpfs(tmp, 0o1777, size, origin)].into_iter().chain(below).collect();
     }
-    let mut mounts = vec![bind(tmp, true, &Origin::Default)];
-    if let Some(directory) = host.path_variable("TMPDIR") {
-        mounts.push(bind(clean(&directory), true, &Origin::Default));
-    }
-    mounts
+    let shown = temporary(host).map(|path| bind(path, true, &Origin::Default));
+    [bind(tmp, true, &Origin::Default)].into_iter().chain(shown).collect()
+}
+
+/// The directories for temporary files, each once.
+fn temporary(host: &Host) -> impl Iterator<Item = PathBuf> {
+    let named = TEMPORARY.iter().filter_map(|name| host.path_variable(name));
+    let mut found: Vec<PathBuf> = named.map(|path| clean(&path)).collect();
+    found.dedup();
+    found.into_iter()
 }
 
 /// The caller's home directory at the path `$HOME` gives, or an empty one.

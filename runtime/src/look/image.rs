@@ -89,7 +89,9 @@ impl Image {
         let root = tree.root().to_path_buf();
         let files = Contents::Directory(tree);
         let config = match bundle.config {
-            Some(config) => config,
+            Some(config) => {
+                config.with_scripts(&files).map_err(|error| error.hint(METADATA_HINT))?
+            }
             None => metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?,
         };
         Ok(Image { root, files, config, copy: None, filesystem: OnceCell::new() })

@@ -46,6 +46,10 @@ pub struct Config {
     pub skipped: Vec<String>,
 }
 
+/// The label of an image whose tree has scripts that set its variables: those of the configuration are
+/// what could be read of them without a shell.
+pub const SCRIPTS_LABEL: &str = "org.hrun.scripts";
+
 /// What lies beside a root directory.
 #[derive(Debug, Default)]
 pub struct Bundle {
@@ -109,7 +113,7 @@ pub fn inside(tree: &Contents) -> Result<Config> {
         && let Some(json) = read_optional(tree, Path::new(PACKED))?
         && let Some(config) = image_configuration(&json, Path::new(PACKED))?
     {
-        return config.checked();
+        return config.checked()?.with_scripts(tree);
     }
     if tree.kind(Path::new("/ch")) == Ok(Some(Kind::Directory)) {
         return charliecloud(tree)?.checked();
@@ -118,6 +122,23 @@ pub fn inside(tree: &Contents) -> Result<Config> {
 }
 
 impl Config {
+    /// The same, with the scripts in the tree that set its variables, if it says that there are any.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one cannot be read.
+    pub fn with_scripts(self, tree: &Contents) -> Result<Self> {
+        if !self.labels.contains_key(SCRIPTS_LABEL) {
+            return Ok(self);
+        }
+        match scripts::inside(tree)?.map(Config::checked).transpose()? {
+            Some(Config { source, environment, scripts, skipped, .. }) if !scripts.is_empty() => {
+                Ok(Config { source, environment, scripts, skipped, ..self })
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// Refuses what no program can be given: a NUL byte ends what it stands in.
     fn checked(self) -> Result<Self> {
         let has_nul = |bytes: &[u8]| bytes.contains(&0);
