@@ -143,6 +143,7 @@ const KEEPERS: Keepers = Keepers {
     watch: shim::watch::start,
     isolate: shim::init::start,
     show: shim::init::show,
+    source: shim::source::run,
     supervise: shim::supervise::start,
     serve: shim::serve::start,
     unpack: shim::unpack::unpack,

@@ -32,6 +32,7 @@ enum Operation {
     Enter,
     Make,
     ChangeDirectory,
+    Source,
     Execute,
 }
 
@@ -279,6 +280,17 @@ const HINTS: &[Hint] = &[
         text: |_| "the directory is closed to you; choose another with --cd".to_owned(),
     },
     Hint {
+        operations: &[Operation::Source],
+        errnos: &[Errno::ECANCELED],
+        when: ALWAYS,
+        text: |_| {
+            "the image's shell ended before they were through, by an error or an exit in one of them; \
+             repair it,\nor leave it out, for example: --bind \
+             /dev/null:/.singularity.d/env/90-environment.sh"
+                .to_owned()
+        },
+    },
+    Hint {
         operations: &[Operation::Execute],
         errnos: &[Errno::ENOENT],
         when: |facts| facts.program.format == Format::DosScript,
@@ -449,6 +461,7 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Enter { .. } => Operation::Enter,
         Action::Directory { .. } | Action::File { .. } => Operation::Make,
         Action::ChangeDirectory { .. } => Operation::ChangeDirectory,
+        Action::Source { .. } => Operation::Source,
         Action::Execute { .. } => Operation::Execute,
         Action::ReadOnly { .. } | Action::Conceal { .. } => Operation::Mount,
         Action::Meet { .. } | Action::Admit => Operation::Meet,

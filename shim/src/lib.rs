@@ -9,6 +9,7 @@ mod ear;
 mod image;
 pub mod init;
 pub mod serve;
+pub mod source;
 pub mod supervise;
 mod tell;
 pub mod trial;

@@ -177,6 +177,9 @@ pub fn write_at(image: &Image, form: Form, place: Place, options: &Options) -> R
             oci::write_archive(root, config, &product, &place.stem(), options.compressor)?
         }
     }
+    if config.is_none() && matches!(form, Form::Oci | Form::DockerArchive) {
+        left_out.extend(config::only_in_scripts(root)?);
+    }
     place.finish().map(|()| left_out)
 }
 

@@ -9,6 +9,7 @@ mod meeting;
 mod mountinfo;
 mod overlay;
 mod serve;
+mod source;
 mod unpack;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use nix::unistd::Pid;
 use self::limits::Watch;
 use self::meeting::{Found, Meeting};
 pub use self::serve::{DEVICE, Serve, Served};
+pub use self::source::MARK as SOURCED;
 pub use self::unpack::{Outlive, Unpack};
 use crate::cpus::CpuList;
 use crate::look::image::Image;
@@ -34,6 +36,7 @@ use crate::sys::line::Line;
 use crate::sys::meeting::Locked;
 use crate::sys::{MountFlags, copy, file, group, meeting as namespaces, mount, process};
 use crate::text::Text;
+use crate::variables;
 
 /// Those who stay behind where a plan asks for it; `shim` has them.
 #[derive(Clone, Copy)]
@@ -50,6 +53,8 @@ pub struct Keepers {
     pub isolate: fn(process::Alone, Line) -> Result<Pid, Errno>,
     /// Has `/proc` show a PID namespace that others have made.
     pub show: fn(process::Alone) -> Result<(), Errno>,
+    /// Has a program started and ended when it has set its environment, which is given back.
+    pub source: fn(process::Alone, &Path, &process::ExecImage) -> Result<Vec<u8>, Errno>,
     /// Goes on in a child, and comes back here when that has ended, or ends by the same signal. What keeps an
     /// init stays open meanwhile.
     pub supervise: fn(process::Alone, Option<&Init>) -> Result<Supervised, Errno>,
@@ -106,7 +111,8 @@ pub fn apply(plan: &Plan, keepers: Keepers, image: Option<Image>) -> Ended<'_> {
         Some(Making::begin(plan.steps.iter().filter_map(mode).fold(0, |all, mode| all | mode)));
     let mut process = Process { keepers: Some(keepers), image, making, ..Process::default() };
     process.has_company = plan.steps.iter().any(|step| brings_company(&step.action));
-    if plan.steps.iter().any(|step| step.action == Action::Supervise) {
+    let forks = |step: &Step| matches!(step.action, Action::Supervise | Action::Source { .. });
+    if plan.steps.iter().any(forks) {
         // Before /proc may be of other processes than this.
         process.alone = process::Alone::look().ok();
     }
@@ -184,6 +190,8 @@ struct Process {
     meeting: Option<Meeting>,
     /// The copy of the image that this process holds.
     copy: Option<(Locked, PathBuf)>,
+    /// What scripts of the image have set.
+    sourced: Option<source::Set>,
     /// What other ranks have done already.
     done: Done,
     /// What is given back to the command.
@@ -287,8 +295,19 @@ impl Process {
             Action::ChangeDirectory { path } => mount::change_directory(path.as_path()),
             Action::Restrict { capabilities } => restrict(*capabilities),
             Action::Filter { filter } => load(filter),
-            Action::Execute { arguments, search, environment } => {
-                self.execute(arguments, search, environment)
+            Action::Source { shell, scripts, environment } => {
+                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+                let alone = self.alone.ok_or(Errno::EINVAL)?;
+                self.sourced =
+                    Some(source::run(keepers.source, alone, shell, scripts, environment)?);
+                Ok(())
+            }
+            Action::Execute { arguments, search, environment, changes } => {
+                let Some(set) = self.sourced.take() else {
+                    return self.execute(arguments, search, environment);
+                };
+                let environment = source::finish(set, environment, changes)?;
+                self.execute(arguments, &variables::search(&environment), &environment)
             }
         }
     }

@@ -5,8 +5,10 @@ mod enter;
 pub mod environment;
 pub mod layout;
 pub mod limits;
+mod locale;
 mod mounts;
 mod mpi;
+mod passed;
 mod place;
 mod points;
 mod program;
@@ -18,13 +20,14 @@ pub mod unpacked;
 mod wire;
 pub mod writable;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use self::basis::Basis;
 pub use self::enter::enter;
+use self::environment::Sourced;
 use self::mpi::Chosen;
 use self::place::{Placed, Placer};
 use self::points::Points;
@@ -42,6 +45,7 @@ use crate::plan::{Action, FORMAT, Note, Plan, Step, Variable};
 use crate::ranks;
 use crate::request::{Join, Request};
 use crate::text::{Text, quoted};
+use crate::variables;
 
 /// Decides the plan.
 ///
@@ -81,7 +85,8 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     {
         steps.push(Action::Supervise.asked_by(origin));
     }
-    let execute = execute(request, image, &tree, environment);
+    let environment::Decided { variables, sourced } = environment;
+    let mut execute = execute(request, image, &tree, variables);
     writable::check_command(request, image, &tree, &execute.action, &directory)?;
     served::announce(&mut steps, &tree, &execute.action, &directory);
     if wire::is_first(host) {
@@ -93,8 +98,20 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     }
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
     steps.extend(rights::decide(request, host, kernel, &mut notes)?);
+    if let Some(sourced) = sourced {
+        steps.push(source(sourced, &mut execute.action));
+    }
     steps.push(execute);
     Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
+}
+
+/// Has scripts of the image set variables before the command is executed.
+fn source(sourced: Sourced, execute: &mut Action) -> Step {
+    let Sourced { shell, scripts, start, host, changes: made, origin } = sourced;
+    if let Action::Execute { environment, changes, .. } = execute {
+        (*environment, *changes) = (host, made);
+    }
+    Action::Source { shell, scripts, environment: start }.asked_by(&origin)
 }
 
 /// Makes a PID namespace before the host's root is left, as `/proc` of the host is needed for it.
@@ -125,7 +142,7 @@ struct Draft<'a> {
     /// What directories lack.
     points: Points,
     /// The command's environment.
-    environment: Vec<Variable>,
+    environment: environment::Decided,
     /// Where it starts, and who says so.
     directory: (PathBuf, Origin),
 }
@@ -149,10 +166,16 @@ fn draft<'a>(
     }
     let Placer { tree, points, .. } = placer;
     let mut environment = environment::decide(request, host, image, &tree, edits, notes)?;
-    let scene =
-        Scene { request, host, image, tree: &tree, placed: &placed, environment: &environment };
+    let scene = Scene {
+        request,
+        host,
+        image,
+        tree: &tree,
+        placed: &placed,
+        environment: &environment.variables,
+    };
     let directory = start::decide(&scene, notes)?;
-    set(&mut environment, "PWD", directory.0.as_os_str(), &directory.1);
+    environment.set("PWD", directory.0.as_os_str(), &directory.1);
     Ok(Draft { tree, placed, points, environment, directory })
 }
 
@@ -169,9 +192,6 @@ fn image_notes(image: &Image) -> Vec<Note> {
     if let Some(user) = &config.user {
         notes.push(Note::info(format!("the image asks for user {user}; it runs as you")));
     }
-    for line in &config.skipped {
-        notes.push(Note::info(format!("not applied: {line}")));
-    }
     notes
 }
 
@@ -187,22 +207,12 @@ fn execute(request: &Request, image: &Image, tree: &Tree, environment: Vec<Varia
         let shell = shell.unwrap_or(OsStr::new("/bin/sh"));
         (vec![shell.to_owned()], Origin::Default)
     };
-    // Without PATH the standard one is searched, as by execvp(3); but an empty item is not the
-    // current directory here (docs/decisions/0032).
-    let path = value(&environment, "PATH").unwrap_or(OsStr::new(environment::STANDARD_PATH));
-    let search = std::env::split_paths(path).filter(|item| !item.as_os_str().is_empty());
-    let search = search.map(|directory| Text::from(directory.as_path())).collect();
+    let search = variables::search(&environment);
     let arguments = arguments.into_iter().map(Text::from).collect();
-    Action::Execute { arguments, search, environment }.asked_by(&origin)
+    Action::Execute { arguments, search, environment, changes: Vec::new() }.asked_by(&origin)
 }
 
 fn value<'a>(environment: &'a [Variable], name: &str) -> Option<&'a OsStr> {
     let found = environment.iter().find(|variable| variable.name.as_bytes() == name.as_bytes());
     found.map(|variable| variable.value.as_os_str()).filter(|value| !value.as_bytes().is_empty())
-}
-
-fn set(environment: &mut Vec<Variable>, name: &str, value: &OsStr, origin: &Origin) {
-    environment.retain(|variable| variable.name.as_bytes() != name.as_bytes());
-    let (name, value) = (Text::from(name), Text::from(OsString::from(value)));
-    environment.push(Variable { name, value, origin: origin.clone() });
 }

@@ -78,25 +78,26 @@ fn is_temporary(path: &Path) -> bool {
 
 /// The host's `/tmp` and `$TMPDIR`, or an empty `/tmp` in which `$TMPDIR` still exists.
 fn temporary(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note>) -> Vec<Mount> {
-    let named = host.path_variable("TMPDIR").map(|path| clean(&path));
-    let named = named.filter(|path| !is_temporary(path) && path != Path::new("/"));
+    let named = named_temporary(host);
     let is_below = |path: &PathBuf| TEMPORARY.iter().any(|tmp| is_in(path, Path::new(tmp)));
     let private = request.private_tmp.as_ref();
     let origin = private.map(|asked| &asked.origin).or(request.contain.as_ref());
     if let Some(origin) = origin {
         let size = private.and_then(|asked| asked.value.clone());
         let empty = |path: &&str| tmpfs(PathBuf::from(path), 0o1777, size.clone(), origin);
-        let below = named.filter(is_below).map(|path| mount(Content::Directory, path, origin));
+        let below = named.into_iter().filter(is_below);
+        let below = below.map(|path| mount(Content::Directory, path, origin));
         return TEMPORARY.iter().map(empty).chain(below).collect();
     }
     let shown = |path: &&str| bind(PathBuf::from(path), true, &Origin::Default);
-    let named =
-        named.filter(|path| is_below(path) || can_show_tmpdir(path, host, image, request, notes));
+    let named = named
+        .into_iter()
+        .filter(|path| is_below(path) || can_show_tmpdir(path, host, image, request, notes));
     let named = named.map(|path| bind(path, true, &Origin::Default));
     TEMPORARY.iter().map(shown).chain(named).collect()
 }
 
-/// Whether `$TMPDIR` of the host can be shown: it may not hide what the image has, nor show what
+/// Whether a directory for temporary files of the host can be shown: it may not hide what the image has, nor show what
 /// an option leaves out.
 fn can_show_tmpdir(
     path: &Path,
@@ -115,6 +116,17 @@ fn can_show_tmpdir(
     let path = path.display();
     notes.push(Note::warning(format!("the host's {path} is not shown (TMPDIR): {reason}")));
     false
+}
+
+/// The directories for temporary files that variables name, each once; a site's prologue sets the
+/// second variable.
+fn named_temporary(host: &Host) -> Vec<PathBuf> {
+    let named = ["TMPDIR", "SLURM_TMPDIR"].iter().filter_map(|name| host.path_variable(name));
+    let named = named.map(|path| clean(&path));
+    let mut found: Vec<PathBuf> =
+        named.filter(|path| !is_temporary(path) && path != Path::new("/")).collect();
+    found.dedup();
+    found
 }
 
 /// Whether a mount would show a directory of the host in the place of one of the image's own

@@ -83,9 +83,14 @@ fn change_directory() -> Action {
     Action::ChangeDirectory { path: "/project".into() }
 }
 
+fn source() -> Action {
+    let scripts = vec!["/.singularity.d/env/90-environment.sh".into()];
+    Action::Source { shell: "/bin/sh".into(), scripts, environment: Vec::new() }
+}
+
 fn execute() -> Action {
     let arguments = vec!["program".into()];
-    Action::Execute { arguments, search: Vec::new(), environment: Vec::new() }
+    Action::Execute { arguments, search: Vec::new(), environment: Vec::new(), changes: Vec::new() }
 }
 
 fn explained(action: Action, errno: Errno, facts: &Facts) -> Error {
@@ -118,6 +123,7 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         (meet(), Errno::EPERM, facts(), "ask the administrator to remove it"),
         (meet(), Errno::ENOSPC, facts(), "--no-join"),
         (Action::Isolate, Errno::EPERM, facts(), "leave --pid out there"),
+        (source(), Errno::ECANCELED, facts(), "--bind /dev/null:"),
         (Action::Supervise, Errno::ENOMEM, facts(), "start it again"),
         (join(), Errno::ESRCH, facts(), "its number on the host"),
         (join(), Errno::EINVAL, facts(), "runs in no container"),
@@ -191,6 +197,7 @@ fn every_errno_of_every_row_can_be_reached() {
         enter(),
         directory(),
         change_directory(),
+        source(),
         execute(),
     ];
     let worlds: Vec<Facts> = cases().into_iter().map(|(_, _, facts, _)| facts).collect();

@@ -112,7 +112,9 @@ impl Image {
         let files = Contents::Directory(tree);
         let is_bundle = bundle.root.is_some() || bundle.config.is_some();
         let config = match bundle.config {
-            Some(config) => config,
+            Some(config) => {
+                config.with_scripts(&files).map_err(|error| error.hint(METADATA_HINT))?
+            }
             None => metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?,
         };
         let is_described = is_bundle || !config.source.is_empty();

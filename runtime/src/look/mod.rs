@@ -19,5 +19,6 @@ pub mod metadata;
 pub mod packed;
 pub mod program;
 pub mod remedy;
+mod scripts;
 pub mod sif;
 pub mod stored;

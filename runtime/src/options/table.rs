@@ -308,8 +308,10 @@ pub const OPTIONS: &[Row] = &[
         aliases: &["cleanenv"],
         section: Section::Environment,
         help: "Starts from an empty environment instead of the host's",
-        manual: "HOME, USER, LOGNAME, TERM, TZ and LANG stay, and so do the variables by which job \
-                 launchers tell a rank what it is and which GPUs it has; --keep-env keeps more.",
+        manual: "HOME, USER, LOGNAME, TERM, TZ, LANG and TMPDIR stay, and so does what job launchers and \
+                 their sites hand to a rank: what it is, which GPUs and processors it has, how it reaches \
+                 the others (SLURM_*, PBS_*, PMI*, OMPI_*, UCX_*, NCCL_* and the like), proxies; \
+                 --keep-env keeps more.",
         ..FLAG
     },
     Row {
@@ -329,7 +331,8 @@ pub const OPTIONS: &[Row] = &[
         section: Section::Environment,
         help: "Replaces the list of host variables that are not taken into the container",
         manual: "The list is by default LD_LIBRARY_PATH, LD_PRELOAD, LD_AUDIT, PYTHONHOME, \
-                 PERL5LIB, GCONV_PATH and LOCPATH: they name files of the host. The strongest \
+                 PERL5LIB, GCONV_PATH and LOCPATH, which name files of the host, and BASH_FUNC_*, BASH_ENV \
+                 and ENV, which shells run. The strongest \
                  layer that gives the option decides the whole list.",
         ..FLAG
     },

@@ -4,8 +4,10 @@ use std::fmt;
 
 use super::{Action, Capabilities, Map, Place, Plan, Step};
 use crate::capabilities::Set;
+use crate::origin::Origin;
 use crate::seccomp::Filter;
 use crate::text::{Text, shown};
+use crate::variables::Change;
 
 /// The widest a column is padded to; longer entries push the next column out.
 const WIDTH: usize = 72;
@@ -96,17 +98,40 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             let length = program.len();
             row("filter", format!("{calls} system calls, others {default}; {length} instructions"))
         }
-        Action::Execute { arguments, environment, .. } => {
+        Action::Source { shell, scripts, .. } => {
+            let scripts = scripts.iter();
+            return scripts.map(|script| row("source", format!("{script} (by {shell})"))).collect();
+        }
+        Action::Execute { arguments, environment, changes, .. } => {
+            let whether = if changes.is_empty() { "" } else { " (unless the scripts set it)" };
             let variables = environment.iter().map(|variable| {
-                let assignment = format!("{}={}", variable.name, variable.value);
+                let assignment = format!("{}={}{whether}", variable.name, variable.value);
                 ["set".to_owned(), assignment, variable.origin.to_string()]
             });
-            let mut rows: Vec<[String; 3]> = variables.collect();
+            let changes = changes.iter().map(|change| change_row(change, &step.origin));
+            let mut rows: Vec<[String; 3]> = variables.chain(changes).collect();
             rows.push(row("run", words(arguments)));
             return rows;
         }
     };
     vec![rows]
+}
+
+/// What is done when scripts of the image have set variables.
+fn change_row(change: &Change, by: &Origin) -> [String; 3] {
+    let by = by.to_string();
+    let (verb, what, origin) = match change {
+        Change::Set { name, value, origin } => {
+            ("set", format!("{name}={value}"), origin.to_string())
+        }
+        Change::Append { name, directories } => {
+            ("append", format!("{name}: {}", words(directories)), by)
+        }
+        Change::Remove { name } => ("unset", name.to_string(), by),
+        Change::Unset { glob } => ("unset", glob.to_string(), by),
+        Change::Image => ("set", "what the scripts set, again".to_owned(), by),
+    };
+    [verb.to_owned(), what, origin]
 }
 
 /// A line for each control group.

@@ -19,6 +19,7 @@ use crate::capabilities::Set;
 use crate::origin::Origin;
 use crate::seccomp::Filter;
 use crate::text::Text;
+use crate::variables::Change;
 
 /// The format of [`Plan`] in JSON; a plan of another format is refused.
 pub const FORMAT: u32 = 1;
@@ -255,14 +256,27 @@ pub enum Action {
         /// The filter.
         filter: Box<Filter>,
     },
+    /// Has a shell inside source scripts of the image, and remembers which variables they set.
+    Source {
+        /// The shell.
+        shell: Text,
+        /// The scripts, in order; one that is no file inside is passed over.
+        scripts: Vec<Text>,
+        /// The environment they start with.
+        environment: Vec<Variable>,
+    },
     /// Becomes the command.
     Execute {
         /// The command and its arguments.
         arguments: Vec<Text>,
-        /// The directories a command without `/` is looked for in.
+        /// The directories a command without `/` is looked for in; behind [`Action::Source`], those of
+        /// the environment that comes of it.
         search: Vec<Text>,
-        /// The whole environment.
+        /// The whole environment; behind [`Action::Source`], what the scripts leave unset.
         environment: Vec<Variable>,
+        /// How the environment changes when the scripts have run.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        changes: Vec<Change>,
     },
 }
 
@@ -407,6 +421,7 @@ impl Action {
             Action::ChangeDirectory { path } => format!("start in {path}"),
             Action::Restrict { .. } => "give up privileges".to_owned(),
             Action::Filter { .. } => "load the filter of system calls".to_owned(),
+            Action::Source { .. } => "have the image's scripts set variables".to_owned(),
             Action::Execute { arguments, .. } => match arguments.first() {
                 Some(command) => format!("run {command}"),
                 None => "run a command".to_owned(),
