@@ -106,7 +106,10 @@ fn can_show_tmpdir(
     request: &Request,
     notes: &mut Vec<Note>,
 ) -> bool {
-    let reason = if has_files(image, path) {
+    let reason = if !matches!(host.find(path), Ok(Some(_))) {
+        // Nothing of the host's to be shown.
+        return true;
+    } else if has_files(image, path) {
         "the image has files there".to_owned()
     } else if let Some(origin) = request.no_home.as_ref().filter(|_| shows_home(path, host)) {
         format!("{origin} leaves it out")
