@@ -15,6 +15,7 @@ pub mod served;
 mod tree;
 pub mod unpacked;
 mod wire;
+mod written;
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
@@ -79,6 +80,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         steps.push(Action::Supervise.asked_by(origin));
     }
     let execute = execute(request, image, &tree, environment);
+    written::check_ends(&execute)?;
     served::announce(&mut steps, &tree, &execute.action, &directory);
     if wire::is_first(host) {
         notes.extend(match mpi {
@@ -123,6 +125,7 @@ fn draft<'a>(
     notes: &mut Vec<Note>,
 ) -> Result<Draft<'a>> {
     let Basis { host, image, .. } = basis;
+    written::check_commas(request, host)?;
     let wanted = mounts::wanted(request, host, image, mem::take(&mut edits.mounts), notes)?;
     let mut placer = Placer::new(basis, notes);
     let mut placed = Vec::new();

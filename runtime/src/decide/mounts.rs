@@ -119,7 +119,7 @@ fn cwd(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note>) -> 
 }
 
 fn asked_bind(asked: &Asked<Bind>, host: &Host) -> Result<Mount> {
-    let Bind { source, target, read_only, optional, recursive } = &asked.value;
+    let Bind { source, target, read_only, optional, recursive, .. } = &asked.value;
     let source = host.cwd.join(source);
     let target = target.clone().unwrap_or_else(|| clean(&source));
     if target == Path::new("/") {
