@@ -212,7 +212,7 @@ pub(super) fn no_source(source: &Path, origin: &Origin) -> Note {
 }
 
 fn asked_bind(asked: &Asked<Bind>, host: &Host) -> Result<Mount> {
-    let Bind { source, target, read_only, optional, recursive } = &asked.value;
+    let Bind { source, target, read_only, optional, recursive, .. } = &asked.value;
     let source = host.cwd.join(source);
     let target = target.clone().unwrap_or_else(|| clean(&source));
     if target == Path::new("/") {
