@@ -310,16 +310,17 @@ impl Process<'_> {
 
     /// Changes the root and makes the host's root the current directory.
     fn enter(&mut self, root: &Path, by: EnterBy) -> Result<(), Errno> {
+        if by == EnterBy::PivotRoot {
+            mount::pivot_root(root)?;
+            self.is_inside = true;
+            // The old root is mounted on the new one, and up from a root is what lies on it.
+            return mount::change_directory(Path::new("/.."));
+        }
         // Opened in the new mount namespace: a bind takes no source from another one.
         let host = mount::open_directory(Path::new("/"))?;
-        match by {
-            EnterBy::PivotRoot => mount::pivot_root(root)?,
-            EnterBy::MoveMount => {
-                mount::change_directory(root)?;
-                mount::move_mount(Path::new("."), Path::new("/"))?;
-                mount::chroot_here()?;
-            }
-        }
+        mount::change_directory(root)?;
+        mount::move_mount(Path::new("."), Path::new("/"))?;
+        mount::chroot_here()?;
         self.is_inside = true;
         mount::change_directory_to(&host)?;
         file::leave_open(host);

@@ -20,7 +20,7 @@ const SYSTEM: [&str; 11] =
     ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr"];
 
 /// Directories for temporary files, which an option can make the command's own.
-const TEMPORARY: [&str; 1] = ["/tmp"];
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Collects all mounts, decides which of them win, and orders them: outer ones first.
 ///
@@ -74,7 +74,7 @@ fn is_temporary(path: &Path) -> bool {
     TEMPORARY.iter().any(|directory| path == Path::new(directory))
 }
 
-/// The host's `/tmp` and `$TMPDIR`, or an empty `/tmp` in which `$TMPDIR` still exists.
+/// The host's `/tmp`, `/var/tmp` and `$TMPDIR`, or empty ones, in which `$TMPDIR` still exists.
 fn temporary(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note>) -> Vec<Mount> {
     let named = host.path_variable("TMPDIR").map(|path| clean(&path));
     let named = named.filter(|path| !is_temporary(path) && path != Path::new("/"));

@@ -91,8 +91,9 @@ fn from_services(host: &Host) -> Option<User> {
     passwd::find_user(&host.getent("passwd", &[host.uid]), host.uid)
 }
 
+/// Whether a shell is inside; `/bin/sh` stands for one that is not, so nothing is asked about it.
 fn is_inside(shell: &Path, image: &Image) -> bool {
-    shell.is_absolute() && image.files.holds(shell)
+    shell.as_os_str() == "/bin/sh" || shell.is_absolute() && image.files.holds(shell)
 }
 
 /// An id asked for by option that the image knows keeps the image's name for it.
