@@ -337,6 +337,51 @@ fn a_private_tmp_is_empty_and_forgotten() {
 }
 
 #[test]
+fn var_tmp_is_the_hosts_or_an_empty_one() {
+    let (image, host) = (Image::tiny(), Scratch::below(Path::new("/var/tmp")));
+    let lacking = Image::bare();
+    image.file("var/tmp/mine", "of the image");
+    host.file("note", "from the host");
+    let new = host.join("new");
+    in_every_way(|way| {
+        for image in [image.path(), lacking.path()] {
+            let see = |options: &[&str], words: &str| way.probe(image, options, words);
+            let note = see(&[], &format!("cat {}/note", host.path().display()));
+            assert_eq!(note.ok(), "from the host");
+            see(&[], &format!("write {} x", new.display())).ok();
+            fs::remove_file(&new).unwrap();
+            for option in ["-t", "--private-tmp=8m", "--contain"] {
+                assert_eq!(see(&[option], "ls /var/tmp").ok(), "", "{option}");
+                assert!(see(&[option], "owner /var/tmp").ok().ends_with(" 1777\n"));
+                see(&[option], "write /var/tmp/new x").ok();
+                assert!(!Path::new("/var/tmp/new").exists());
+            }
+            let bound = see(&[&bind(host.path(), ":/var/tmp")], "ls /var/tmp");
+            assert_eq!(bound.lines(), ["note"]);
+        }
+    });
+}
+
+#[test]
+fn a_var_tmp_that_is_a_link_to_tmp_stays_one() {
+    let (image, host) = (Image::tiny(), Scratch::below(Path::new("/tmp")));
+    fs::remove_dir(image.join("var/tmp")).unwrap();
+    image.link("var/tmp", "../tmp");
+    let name = host.path().file_name().unwrap().to_str().unwrap();
+    in_every_way(|way| {
+        let see = |options: &[&str], words: &str| way.probe(image.path(), options, words);
+        assert_eq!(
+            see(&[], &format!("kind /tmp/{name} /var/tmp/{name}")).lines(),
+            ["directory"; 2]
+        );
+        for option in ["-t", "--contain"] {
+            assert_eq!(see(&[option], "ls /var/tmp").ok(), "");
+            see(&[option], "write /var/tmp/new x").ok();
+        }
+    });
+}
+
+#[test]
 fn a_private_tmp_holds_the_current_directory_if_that_is_below() {
     let image = Image::tiny();
     let tmp = Scratch::below(Path::new("/tmp"));

@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env::split_paths;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 

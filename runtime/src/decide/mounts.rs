@@ -22,7 +22,7 @@ const SYSTEM: [&str; 8] = ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", 
 const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Directories for temporary files, which an option can make the command's own.
-const TEMPORARY: [&str; 1] = ["/tmp"];
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Collects all mounts, decides which of them win, and orders them: outer ones first.
 ///
@@ -76,7 +76,7 @@ fn is_temporary(path: &Path) -> bool {
     TEMPORARY.iter().any(|directory| path == Path::new(directory))
 }
 
-/// The host's `/tmp` and `$TMPDIR`, or an empty `/tmp` in which `$TMPDIR` still exists.
+/// The host's `/tmp`, `/var/tmp` and `$TMPDIR`, or empty ones, in which `$TMPDIR` still exists.
 fn temporary(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note>) -> Vec<Mount> {
     let named = named_temporary(host);
     let is_below = |path: &PathBuf| TEMPORARY.iter().any(|tmp| is_in(path, Path::new(tmp)));

@@ -67,6 +67,7 @@ impl Host {
             Path::new("/etc"),
             Path::new("/proc"),
             Path::new("/sys/module"),
+            Path::new("/var"),
         ] {
             files.learn_directory(directory);
         }

@@ -55,8 +55,8 @@ pub const OPTIONS: &[Row] = &[
         takes: Takes::Value("DIR"),
         section: Section::Files,
         help: "Starts the command in DIR",
-        manual: "Without it the command starts in the current directory if that is visible inside, \
-                 else in the image's WORKDIR, else in the home directory, else in /.",
+        manual: "Without it the command starts in the current directory: see WHERE THE COMMAND \
+                 STARTS.",
         ..FLAG
     },
     Row {
@@ -87,6 +87,8 @@ pub const OPTIONS: &[Row] = &[
         takes: Takes::OptionalValue("SIZE"),
         section: Section::Files,
         help: "Gives the command an empty /tmp in memory, SIZE (512m, 2g, 10%) at most",
+        manual: "/var/tmp is another one, as large. A current directory below them is shown in them \
+                 all the same; /tmp itself is hidden even where it is the current directory.",
         ..FLAG
     },
     Row {
@@ -94,7 +96,7 @@ pub const OPTIONS: &[Row] = &[
         long: "contain",
         section: Section::Files,
         help: "Hides home, current directory and /tmp; the home directory and /tmp are empty",
-        manual: "The empty directories live in memory. Binds asked for by option, variable or \
+        manual: "/var/tmp is empty, too. The empty directories live in memory. Binds asked for by option, variable or \
                  configuration are still made.",
         ..FLAG
     },
