@@ -24,6 +24,7 @@ mod drivers;
 mod ends;
 mod enter;
 mod environment;
+mod environment_host;
 mod errors_options;
 mod escapes;
 mod exits;

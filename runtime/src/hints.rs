@@ -2,6 +2,7 @@
 
 mod limits;
 mod packed;
+mod scripts;
 
 use nix::errno::Errno;
 
@@ -280,17 +281,6 @@ const HINTS: &[Hint] = &[
         text: |_| "the directory is closed to you; choose another with --cd".to_owned(),
     },
     Hint {
-        operations: &[Operation::Source],
-        errnos: &[Errno::ECANCELED],
-        when: ALWAYS,
-        text: |_| {
-            "the image's shell ended before they were through, by an error or an exit in one of them; \
-             repair it,\nor leave it out, for example: --bind \
-             /dev/null:/.singularity.d/env/90-environment.sh"
-                .to_owned()
-        },
-    },
-    Hint {
         operations: &[Operation::Execute],
         errnos: &[Errno::ENOENT],
         when: |facts| facts.program.format == Format::DosScript,
@@ -445,7 +435,8 @@ pub fn for_mount(errno: Errno, facts: &Facts) -> Option<String> {
 }
 
 fn hint(operation: Operation, errno: Errno, facts: &Facts) -> Option<String> {
-    let mut applying = HINTS.iter().chain(limits::HINTS).chain(packed::HINTS).filter(|hint| {
+    let tables = [HINTS, limits::HINTS, packed::HINTS, scripts::HINTS];
+    let mut applying = tables.into_iter().flatten().filter(|hint| {
         hint.operations.contains(&operation) && hint.errnos.contains(&errno) && (hint.when)(facts)
     });
     applying.next().map(|hint| (hint.text)(facts))
