@@ -27,6 +27,7 @@ use runtime::text::quoted;
 pub use self::open::{Image, open, unpack_source};
 pub use self::place::Place;
 use crate::failure::failed;
+use crate::own;
 
 /// Where an image that is one file has its configuration.
 pub const INNER_CONFIG: &str = ".hrun/image.json";
@@ -224,7 +225,7 @@ fn to_directory(image: &Image, place: &Place) -> Result<Vec<String>> {
         Some(config) => {
             fs::create_dir(&product).map_err(|error| failed("make", &product, &error))?;
             let file = product.join("image.json");
-            fs::write(&file, config).map_err(|error| failed("write", &file, &error))?;
+            own::write(&file, config).map_err(|error| failed("write", &file, &error))?;
             product.join("rootfs")
         }
         None => product,
