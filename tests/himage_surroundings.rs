@@ -27,6 +27,23 @@ fn without_threads_there_are_words() {
     store.is_sound();
 }
 
+/// An umask is about others; one that takes the owner's permissions as well stops nothing.
+#[test]
+fn an_umask_that_takes_everything_is_no_end() {
+    let (image, scratch, store) = (Image::tiny(), Scratch::new(), Store::new());
+    let run = |words: &[&Path]| {
+        let mut shell = as_tester(Path::new("/bin/bash"));
+        shell.args(["-c", "umask 0777; exec \"$0\" --quiet \"$@\""]).arg(program("himage"));
+        outcome(shell.args(words).env("HRUN_STORE", store.path())).succeeds()
+    };
+    run(&[Path::new("import"), image.path(), Path::new("app")]);
+    for name in ["copy", "copy.sqfs", "copy.tar", "copy.oci"] {
+        run(&[Path::new("convert"), Path::new("app"), &scratch.join(name)]);
+        store.himage(["inspect".as_ref(), scratch.join(name).as_os_str()]).ok();
+    }
+    store.is_sound();
+}
+
 /// Runs `himage` with calls that fail for one path.
 fn with_failure(
     store: &Store,
