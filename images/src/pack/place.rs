@@ -210,8 +210,10 @@ fn is_image(directory: &Path) -> bool {
     let is_layout = has_directory("blobs")
         && has("oci-layout")
         && has_only(&["blobs", "oci-layout", "index.json"]);
+    // Where programs are installed there may be bin, etc and lib, too.
+    let is_whole = || ["dev", "proc", "sys"].into_iter().all(has_directory);
     let is_root = has_directory("etc")
-        && has_directory("usr")
+        && (has_directory("usr") || is_whole())
         && ["bin", "sbin", "lib"].into_iter().any(has)
         // Nor somebody's work that has an image's directories.
         && !has(".git");
@@ -255,6 +257,8 @@ mod tests {
             ("layout", &["blobs/", "oci-layout", "index.json"], true),
             ("blobs", &["blobs/", "index.json"], false),
             ("root", &["etc/", "usr/", "bin/", "workspace/"], true),
+            ("small-root", &["etc/", "bin/", "dev/", "proc/", "sys/"], true),
+            ("installed", &["bin/", "etc/", "lib/", "share/"], false),
             ("home", &["bin/", "etc/", "src/"], false),
             ("package", &["etc/", "usr/", "bin/", ".git/"], false),
             ("file", &["x"], false),

@@ -153,7 +153,8 @@ pub const OPTIONS: &[Row] = &[
         help: "Looks in DIR for an image that is given by name",
         manual: "IMAGE is a name if there is no such file: debian:12 is what himage pull debian:12 has put \
                  there. Without it the store is $XDG_DATA_HOME/hrun, or ~/.local/share/hrun; himage \
-                 uses the same, and the same variable and configuration.",
+                 uses the same, and the same variable and configuration. Of several, with colons \
+                 between them, the first that has the image counts; an empty name is your own.",
         ..FLAG
     },
     Row {
