@@ -38,6 +38,7 @@ mod himage_hostile;
 mod himage_import;
 mod himage_kill;
 mod himage_layers;
+mod himage_mutations;
 mod himage_pull;
 mod himage_pull_lies;
 mod himage_pull_logins;
