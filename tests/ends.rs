@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -18,14 +18,15 @@ use super::support::{Image, command, lacks};
 
 const LIMITS: [&str; 3] = ["--cpus=1", "--memory=64m", "--pids-limit=20"];
 
-/// The processes that were started with a mark in their environment, and what `ps` calls them.
-fn marked(mark: &str) -> Vec<(Pid, String)> {
-    let mark = format!("HRUN_TEST_RUN={mark}");
+/// The processes that were started with a mark, and what `ps` calls them: a limit that nothing here comes
+/// near, as helpers of hrun have no environment.
+fn marked(mark: u64) -> Vec<(Pid, String)> {
+    let mark = format!("{:<26}{mark:<21}{mark:<21}bytes", "Max msgqueue size");
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let words = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        let is_marked = words.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
+        let is_marked = limits.lines().any(|line| line.trim_end() == mark);
         is_marked.then(|| (Pid::from_raw(pid), name.trim_end().to_owned()))
     });
     processes.collect()
@@ -50,9 +51,12 @@ impl Random {
 
 /// Starts a command, kills one of its processes after a while, and then hrun; waits until none is left.
 /// Gives back the name of the first.
-fn killed(image: &Path, options: &[&str], mark: &str, random: &mut Random) -> Option<String> {
-    let mut run = command(probe_arguments(image, options, "sleep 30"));
-    let mut run = run.env("HRUN_TEST_RUN", mark).stderr(Stdio::null()).spawn().unwrap();
+fn killed(image: &Path, options: &[&str], mark: u64, random: &mut Random) -> Option<String> {
+    let run = command(probe_arguments(image, options, "sleep 30"));
+    let mut limited = Command::new("prlimit");
+    limited.arg(format!("--msgqueue={mark}")).arg(run.get_program()).args(run.get_args());
+    limited.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut run = limited.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     random.wait();
     let processes = marked(mark);
     // First a name: there may be one server, and many who run.
@@ -94,8 +98,8 @@ fn kill_at_random(starts: usize) -> BTreeMap<String, usize> {
                 let options = [limits, pid].concat();
                 for _ in 0..starts {
                     let mark =
-                        format!("{}-{starts}-{}.", std::process::id(), random.below(1 << 40));
-                    let name = killed(path, &options, &mark, &mut random);
+                        u64::from(std::process::id() % 800) << 10 | random.below(1 << 10) as u64;
+                    let name = killed(path, &options, mark, &mut random);
                     *victims.entry(name.unwrap_or_default()).or_insert(0) += 1;
                 }
             }

@@ -12,7 +12,7 @@ use super::support::{
 
 /// A directory of the host that lies in no home directory and not in `/tmp`.
 fn elsewhere() -> Scratch {
-    let directory = Scratch::below(Path::new("/var/tmp"));
+    let directory = Scratch::elsewhere();
     directory.file("note", "from the host");
     directory
 }
@@ -63,7 +63,7 @@ fn without_home_the_current_directory_below_it_is_still_shown() {
 
 #[test]
 fn the_home_directory_may_be_a_link() {
-    let (image, links) = (Image::tiny(), Scratch::below(Path::new("/var/tmp")));
+    let (image, links) = (Image::tiny(), Scratch::elsewhere());
     let home = links.join("home");
     std::os::unix::fs::symlink(&tester().home, &home).unwrap();
     let data = Scratch::new();
@@ -147,10 +147,7 @@ fn the_current_directory_never_hides_files_of_the_image() {
     image.file(&format!("{}/mine", path.trim_start_matches('/')), "");
     in_every_way(|way| {
         let see = |options: &[&str], words: &str| from(here.path(), way, &image, options, words);
-        assert_eq!(see(&[], &format!("ls {path}")).lines(), ["mine"]);
-        assert_eq!(see(&[], "cwd").ok(), format!("{}\n", tester().home.display()));
-        let note = see(&["-v"], "cwd").stderr;
-        assert!(note.contains(&format!("current directory {path} is not shown")), "{note}");
+        assert_eq!(see(&["-q"], &format!("ls {path}")).lines(), ["mine"]);
         assert_eq!(see(&["--bind=."], "cat note").ok(), "from the host");
     });
 }
@@ -167,12 +164,13 @@ fn the_current_directory_can_be_left_out() {
 }
 
 #[test]
-fn from_the_root_directory_the_command_starts_at_home() {
+fn from_the_root_directory_the_command_starts_there() {
     let image = Image::tiny();
     in_every_way(|way| {
-        let seen = from(Path::new("/"), way, &image, &[], "cwd");
-        assert_eq!(seen.ok(), format!("{}\n", tester().home.display()));
-        assert_eq!(from(Path::new("/"), way, &image, &["--no-home"], "cwd").ok(), "/\n");
+        let see = |options: &[&str]| from(Path::new("/"), way, &image, options, "cwd").ok();
+        assert_eq!(see(&[]), "/\n");
+        assert_eq!(see(&["--no-cwd"]), format!("{}\n", tester().home.display()));
+        assert_eq!(see(&["--no-cwd", "--no-home"]), "/\n");
     });
 }
 
@@ -184,14 +182,15 @@ fn image_with_work_directory(directory: &str) -> Image {
 }
 
 #[test]
-fn the_images_work_directory_comes_after_the_current_one() {
+fn where_the_current_directory_is_hidden_the_images_work_directory_counts() {
     let (image, here) = (image_with_work_directory("/opt/work"), elsewhere());
     image.directory("opt/work");
     in_every_way(|way| {
         let see = |directory: &Path, options: &[&str]| {
             from(directory, way, &image, options, "cwd").ok().trim_end().to_owned()
         };
-        assert_eq!(see(Path::new("/"), &[]), "/opt/work");
+        assert_eq!(see(Path::new("/"), &[]), "/");
+        assert_eq!(see(Path::new("/"), &["--no-cwd"]), "/opt/work");
         assert_eq!(see(here.path(), &["--no-cwd"]), "/opt/work");
         assert_eq!(see(here.path(), &["--contain"]), "/opt/work");
         assert_eq!(Path::new(&see(here.path(), &[])), here.path());
@@ -203,7 +202,7 @@ fn the_images_work_directory_comes_after_the_current_one() {
 fn a_work_directory_the_image_lacks_is_passed_over() {
     let image = image_with_work_directory("/no/such");
     in_every_way(|way| {
-        let seen = from(Path::new("/"), way, &image, &[], "cwd").ok();
+        let seen = from(Path::new("/"), way, &image, &["--no-cwd"], "cwd").ok();
         assert_eq!(seen, format!("{}\n", tester().home.display()));
     });
 }
@@ -298,6 +297,26 @@ fn a_tmpdir_the_host_lacks_is_dropped() {
         let mut command = way.prober(image.path(), &[], "env TMPDIR");
         let outcome = outcome(command.env("TMPDIR", "/no/such"));
         assert_eq!((outcome.status, &*outcome.stdout), (Some(1), ""), "{}", outcome.stderr);
+    });
+}
+
+#[test]
+fn a_tmpdir_never_hides_files_of_the_image() {
+    let image = Image::tiny();
+    image.file("usr/share/mine", "");
+    in_every_way(|way| {
+        for directory in ["/usr", "/usr/share", "/etc"] {
+            let mut command = way.prober(image.path(), &[], "kind /usr/share/mine /usr/sbin");
+            let seen = outcome(command.env("TMPDIR", directory));
+            let said = format!("warning: the host's {directory} is not shown (TMPDIR): the image");
+            assert!(seen.stderr.contains(&said), "{}", seen.stderr);
+            assert_eq!(seen.succeeds(), "file\nmissing\n", "{directory}");
+        }
+        // Other variables that name a directory of the host.
+        let mut command = way.prober(image.path(), &[], "kind /usr/share/mine /usr/sbin");
+        let seen = outcome(command.env("SLURM_JOB_ID", "1").env("SLURM_CONF", "/usr"));
+        assert!(seen.stderr.contains("the host's /usr is not shown"), "{}", seen.stderr);
+        assert_eq!(seen.succeeds(), "file\nmissing\n");
     });
 }
 
@@ -421,7 +440,7 @@ fn a_bind_of_home_or_tmp_replaces_what_is_shown_by_default() {
             for place in [&*home, "/tmp"] {
                 let mut options = options.to_vec();
                 let bind = bind(data.path(), &format!(":{place}:ro"));
-                options.push(&bind);
+                options.extend([&*bind, "--cd=/"]);
                 let seen = way.probe(image.path(), &options, &format!("ls {place}"));
                 assert_eq!(seen.lines(), ["note"], "{options:?}");
             }

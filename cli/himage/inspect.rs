@@ -14,6 +14,7 @@ use runtime::envfile;
 use runtime::error::Result;
 use runtime::look::host::Host;
 use runtime::look::image::Image;
+use runtime::text::shown;
 use serde_json::{Value, json};
 
 use crate::{report, store, usage};
@@ -117,7 +118,7 @@ fn with_config(mut facts: Value, image: &ImageConfiguration) -> Value {
 /// The facts for people: a line for each, and for each item of a list.
 fn text(facts: &Value) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: &str| text += &format!("{name:<11} {value}\n");
+    let mut line = |name: &str, value: &str| text += &format!("{name:<11} {}\n", shown(value));
     for name in ["names", "tree", "source", "digest", "platform", "created"] {
         match &facts[name] {
             Value::Array(items) => {

@@ -3,7 +3,8 @@
 use clap::{ArgMatches, Command};
 use images::reference::Reference;
 use images::store::Kept;
-use runtime::error::Result;
+use nix::errno::Errno;
+use runtime::error::{Cause, Result};
 use serde_json::{Value, json};
 
 use crate::{report, store, usage};
@@ -32,6 +33,9 @@ pub fn run(words: &ArgMatches) -> Result<()> {
             Ok(contents) => {
                 let created = contents.config.created().as_deref().and_then(|time| time.get(..10));
                 (report::size(contents.size()), created.unwrap_or("-").to_owned())
+            }
+            Err(error) if error.cause == Cause::Errno(Errno::EACCES) => {
+                ("closed".to_owned(), "-".to_owned())
             }
             Err(_) => ("broken".to_owned(), "-".to_owned()),
         };

@@ -8,14 +8,14 @@ use images::progress::Progress;
 use images::reference::Reference;
 use images::source::Source;
 use images::store::Store;
-use runtime::error::{Error, Result};
+use runtime::error::Result;
 use runtime::look::host::Host;
 use runtime::look::stored;
 use runtime::options::Name;
 use runtime::request::Given;
-use runtime::text::quoted;
+use runtime::text::{quoted, shown};
 
-use crate::{config, convert, progress, report, usage};
+use crate::{config, convert, packing, progress, report, usage};
 
 /// The store the user chose, to add to it or to take from it.
 ///
@@ -23,7 +23,19 @@ use crate::{config, convert, progress, report, usage};
 ///
 /// Fails if there is none and none can be made.
 pub fn open(words: &ArgMatches) -> Result<Store> {
-    Store::open(&directory(words)?).map(|store| store.allowing(usage::allowance(words)))
+    let store = Store::open(&directory(words)?)?.allowing(usage::allowance(words));
+    store.notes().iter().for_each(|note| report::say(note));
+    Ok(store)
+}
+
+/// The same, which is not made if it is not there, and has no images then.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn existing(words: &ArgMatches) -> Result<Store> {
+    let directory = directory(words)?;
+    if directory.is_dir() { open(words) } else { Ok(Store::at(&directory)) }
 }
 
 /// The same, to read in it only.
@@ -76,11 +88,13 @@ pub fn write<'a>(
     source: impl FnOnce(&Store, &dyn Progress) -> Result<Box<dyn Source + 'a>>,
 ) -> Result<()> {
     let (form, compressor) = convert::form_by_name(dest)?;
-    if dest.symlink_metadata().is_ok() {
-        return Err(Error::new(format!("{attempt} to {}", quoted(dest)), "it is there already")
-            .hint(format!("remove it, or choose another place: rm -r {}", quoted(dest))));
-    }
-    let place = Place::beside(dest, false)?;
+    let options = Options { compressor, ..packing::options(words)? };
+    let place = Place::beside(dest, form, &options).map_err(|mut error| {
+        if let Some(dest) = error.attempt.strip_prefix("write ") {
+            error.attempt = format!("{attempt} to {dest}");
+        }
+        error
+    })?;
     let store = Store::open(&place.scratch().join("store"))?.allowing(usage::allowance(words));
     let progress = progress::wanted(words);
     let source = source(&store, progress.as_ref())?;
@@ -91,7 +105,6 @@ pub fn write<'a>(
     } else {
         let image = pack::open(&stored.tree, &place, usage::allowance(words), progress.as_ref())?;
         let _writing = progress.begin(&format!("write {}", quoted(dest)), None);
-        let options = Options { compressor, replaces: false };
         stored.skipped.extend(pack::write_at(&image, form, place, &options)?);
     }
     drop(progress);
@@ -106,7 +119,7 @@ pub fn say_skipped(words: &ArgMatches, skipped: &[String]) {
         return;
     }
     for what in skipped.iter().take(NAMED) {
-        report::say(&format!("left out: {what}"));
+        report::say(&format!("left out: {}", shown(what)));
     }
     if skipped.len() > NAMED {
         report::say(&format!("left out: {} more", skipped.len() - NAMED));

@@ -51,6 +51,14 @@ pub fn command() -> Command {
                 )
                 .global(true),
         )
+        .arg(
+            Arg::new("verbose")
+                .long("verbose")
+                .short('v')
+                .action(ArgAction::SetTrue)
+                .help("Says which files settings and logins come from")
+                .global(true),
+        )
 }
 
 /// How large images may become.

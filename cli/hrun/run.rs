@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use runtime::apply::{self, Ended, Keepers};
 use runtime::decide;
+use runtime::error::STATUS_NOT_FOUND;
 use runtime::hints;
 use runtime::look::containers;
 use runtime::look::facts;
 use runtime::look::host::Host;
 use runtime::look::image::Image;
 use runtime::look::kernel::Kernel;
-use runtime::look::packed::PackedTree;
 use runtime::look::stored;
 use runtime::options::{self, Name, Takes};
 use runtime::origin::Origin;
@@ -56,9 +56,11 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.ps {
         return report::containers(format);
     }
+    if let Some(Asked { value: Join::Process(pid), .. }) = &mut request.join {
+        *pid = containers::watched(*pid);
+    }
     let entered = container(&mut request, invocation.is_separated);
-    let image;
-    let mut opened = None;
+    let (mut image, mut unlikely) = (None, None);
     let plan = match (&request.plan, entered) {
         (Some(file), _) => read_plan(&host, file)?,
         (None, Some((pid, origin))) => {
@@ -69,9 +71,9 @@ pub fn run(invocation: Invocation) -> Result<u8> {
                 Some(hint) => error.hint(hint),
                 None => error,
             })?;
-            image = decide::unpacked::choose(&request, &host, seen)?;
-            opened = image.files.packed();
-            decide::plan(&request, &host, &kernel, &image)?
+            let seen = image.insert(decide::unpacked::choose(&request, &host, seen)?);
+            unlikely = decide::writable::if_no_image(&request, seen);
+            decide::plan(&request, &host, &kernel, seen)?
         }
     };
     // Who starts again says it then.
@@ -81,7 +83,10 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.dry_run {
         return report::plan(&plan, format);
     }
-    carry_out(&plan, opened)
+    carry_out(&plan, image).map_err(|error| match error.status {
+        STATUS_NOT_FOUND => error.hint_if_some(unlikely),
+        _ => error,
+    })
 }
 
 /// The process whose container is entered as it is: with no IMAGE, or with `--` before the command.
@@ -146,8 +151,8 @@ const KEEPERS: Keepers = Keepers {
 
 /// Becomes the command; comes back with the reason it could not, or with the exit status of a
 /// command that was watched over.
-fn carry_out(plan: &Plan, opened: Option<&PackedTree>) -> Result<u8> {
-    match apply::apply(plan, KEEPERS, opened) {
+fn carry_out(plan: &Plan, image: Option<Image>) -> Result<u8> {
+    match apply::apply(plan, KEEPERS, image) {
         Ended::Status(status) => Ok(status),
         Ended::Failed(failed) => {
             Err(hints::explain(&failed, &facts::look(failed.program.as_deref())))

@@ -37,13 +37,20 @@ complete -c himage -n "__fish_himage_needs_command" -f -a "inspect" -d 'Says wha
 complete -c himage -n "__fish_himage_needs_command" -f -a "verify" -d 'Compares images of the store with their digests'
 complete -c himage -n "__fish_himage_needs_command" -f -a "remove" -d 'Removes images from the store'
 complete -c himage -n "__fish_himage_needs_command" -f -a "rm" -d 'Removes images from the store'
+complete -c himage -n "__fish_himage_needs_command" -f -a "share" -d 'Lets other users read the store'
 complete -c himage -n "__fish_himage_using_subcommand pull" -l platform -d 'Takes the image for another kind of machine: linux/arm64' -r
 complete -c himage -n "__fish_himage_using_subcommand pull" -l ca -d 'Believes the certificate authorities in FILE, too' -r -F
+complete -c himage -n "__fish_himage_using_subcommand pull" -l tmpdir -d 'Unpacks in DIR what is unpacked on the way to a file, not beside the file' -r -F
+complete -c himage -n "__fish_himage_using_subcommand pull" -l processors -d 'Has mksquashfs take N processors' -r
+complete -c himage -n "__fish_himage_using_subcommand pull" -l memory -d 'Has mksquashfs take SIZE of memory: 512M, 2G' -r
 complete -c himage -n "__fish_himage_using_subcommand pull" -l store -d 'Keeps images in DIR' -r -F
 complete -c himage -n "__fish_himage_using_subcommand pull" -l plain-http -d 'Asks the registry without encryption'
 complete -c himage -n "__fish_himage_using_subcommand pull" -s q -l quiet -d 'Says nothing of progress'
 complete -c himage -n "__fish_himage_using_subcommand pull" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c himage -n "__fish_himage_using_subcommand import" -l image -d 'Which image, if there are several in SOURCE' -r
+complete -c himage -n "__fish_himage_using_subcommand import" -l tmpdir -d 'Unpacks in DIR what is unpacked on the way to a file, not beside the file' -r -F
+complete -c himage -n "__fish_himage_using_subcommand import" -l processors -d 'Has mksquashfs take N processors' -r
+complete -c himage -n "__fish_himage_using_subcommand import" -l memory -d 'Has mksquashfs take SIZE of memory: 512M, 2G' -r
 complete -c himage -n "__fish_himage_using_subcommand import" -l store -d 'Keeps images in DIR' -r -F
 complete -c himage -n "__fish_himage_using_subcommand import" -s q -l quiet -d 'Says nothing of progress'
 complete -c himage -n "__fish_himage_using_subcommand import" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -57,8 +64,11 @@ gzip\t''
 xz\t''
 lz4\t''
 none\t''"
+complete -c himage -n "__fish_himage_using_subcommand convert" -l tmpdir -d 'Unpacks in DIR what is unpacked on the way to a file, not beside the file' -r -F
+complete -c himage -n "__fish_himage_using_subcommand convert" -l processors -d 'Has mksquashfs take N processors' -r
+complete -c himage -n "__fish_himage_using_subcommand convert" -l memory -d 'Has mksquashfs take SIZE of memory: 512M, 2G' -r
 complete -c himage -n "__fish_himage_using_subcommand convert" -l store -d 'Keeps images in DIR' -r -F
-complete -c himage -n "__fish_himage_using_subcommand convert" -l force -d 'Replaces what is there'
+complete -c himage -n "__fish_himage_using_subcommand convert" -l force -d 'Replaces the image that is there: a file, or a directory that is nothing else'
 complete -c himage -n "__fish_himage_using_subcommand convert" -s q -l quiet -d 'Says nothing of progress'
 complete -c himage -n "__fish_himage_using_subcommand convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c himage -n "__fish_himage_using_subcommand list" -l store -d 'Keeps images in DIR' -r -F
@@ -84,3 +94,6 @@ complete -c himage -n "__fish_himage_using_subcommand rm" -l store -d 'Keeps ima
 complete -c himage -n "__fish_himage_using_subcommand rm" -l unnamed -d 'Removes the images that have no name any more'
 complete -c himage -n "__fish_himage_using_subcommand rm" -s q -l quiet -d 'Says nothing of progress'
 complete -c himage -n "__fish_himage_using_subcommand rm" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c himage -n "__fish_himage_using_subcommand share" -l store -d 'Keeps images in DIR' -r -F
+complete -c himage -n "__fish_himage_using_subcommand share" -s q -l quiet -d 'Says nothing of progress'
+complete -c himage -n "__fish_himage_using_subcommand share" -s h -l help -d 'Print help (see more with \'--help\')'

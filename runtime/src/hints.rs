@@ -254,6 +254,16 @@ const HINTS: &[Hint] = &[
     },
     Hint {
         operations: &[Operation::Make],
+        errnos: &[Errno::EFBIG],
+        when: ALWAYS,
+        text: |_| {
+            "a limit of file sizes is lower than what hrun writes (ulimit -f): raise it, or set it inside: \
+             hrun IMAGE sh -c 'ulimit -f 0; exec COMMAND'"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Make],
         errnos: &[Errno::EACCES, Errno::EPERM, Errno::EROFS],
         when: ALWAYS,
         text: |_| {
@@ -298,9 +308,7 @@ const HINTS: &[Hint] = &[
         operations: &[Operation::Execute],
         errnos: &[Errno::ENOENT],
         when: |facts| !facts.program.exists,
-        text: |_| {
-            "no such program inside; if it is on the host, --bind the directory it is in".to_owned()
-        },
+        text: |_| NO_PROGRAM.to_owned(),
     },
     Hint {
         operations: &[Operation::Execute],
@@ -405,6 +413,10 @@ pub fn explain(failed: &Failed, facts: &Facts) -> Error {
     }
 }
 
+/// What helps where the command is in none of the directories of PATH.
+pub const NO_PROGRAM: &str =
+    "no such program inside; if it is on the host, --bind the directory it is in";
+
 /// Words the reason why no user namespace can be made, for the examination of a machine.
 pub fn for_unshare(errno: Errno, facts: &Facts) -> Option<String> {
     hint(Operation::Unshare, errno, facts)
@@ -438,7 +450,7 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Directory { .. } | Action::File { .. } => Operation::Make,
         Action::ChangeDirectory { .. } => Operation::ChangeDirectory,
         Action::Execute { .. } => Operation::Execute,
-        Action::ReadOnly { .. } => Operation::Mount,
+        Action::ReadOnly { .. } | Action::Conceal { .. } => Operation::Mount,
         Action::Meet { .. } | Action::Admit => Operation::Meet,
         Action::Join { .. } => Operation::Join,
         Action::Limit { .. } => Operation::Limit,

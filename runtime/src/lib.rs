@@ -32,6 +32,7 @@ pub mod ranks;
 pub mod reference;
 pub mod request;
 pub mod seccomp;
+pub mod spelling;
 pub mod sys;
 pub mod text;
 

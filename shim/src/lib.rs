@@ -10,6 +10,7 @@ mod image;
 pub mod init;
 pub mod serve;
 pub mod supervise;
+mod tell;
 pub mod trial;
 pub mod unpack;
 pub mod watch;

@@ -14,12 +14,13 @@ use std::thread;
 use fuser::{Config, Notifier, Session, SessionACL};
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::{Pid, chdir};
+use nix::unistd::Pid;
 use runtime::apply::Served;
 use runtime::look::containers;
 use runtime::look::packed::PackedTree;
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file::{Device, File};
+use runtime::sys::helper::{self, Helper, Root, Signals};
 use runtime::sys::memory;
 use runtime::sys::process;
 use squashfs::Flaw;
@@ -42,7 +43,8 @@ const THREADS: (usize, usize) = (2, 8);
 pub fn start(served: &Served, device: Device) -> Result<(Link, Device), Errno> {
     let opened = served.opened.map(PackedTree::descriptor);
     let kept: Vec<RawFd> = opened.into_iter().chain([device.as_raw_fd()]).collect();
-    let link = detached::detached_with(&kept, |link| serve(served, &device, link))?;
+    let server = Helper { name: "hrun-image", kept: &kept, signals: Signals::Ignored };
+    let link = server.leave_behind(|link| serve(served, &device, link))?;
     Ok((link, device))
 }
 
@@ -91,7 +93,7 @@ impl Beside {
             if processors() > 1 {
                 ahead::unpack(&tree, &first, &shared.notifier);
             }
-            let witness = mounts.ok().and_then(|it| witness::stand_by(tree.path(), it));
+            let witness = mounts.ok().and_then(|it| witness::stand_by(&tree, it));
             witness.map(|witness| shared.witness.set(witness));
         };
         // Without it the command is only slower, and an error says less.
@@ -103,8 +105,6 @@ impl Beside {
 
 /// Leaves everything of the job behind, and opens the image.
 fn get_ready(served: &Served) -> Result<PackedTree, Errno> {
-    detached::ignore_signals();
-    detached::take_name("hrun-image");
     memory::serve_threads(HUGE);
     // Before the image is mounted: what is copied here would keep it.
     detached::unshare_mounts()?;
@@ -115,9 +115,7 @@ fn get_ready(served: &Served) -> Result<PackedTree, Errno> {
             PackedTree::open(served.image, file, served.offset).map_err(Flaw::errno)?
         }
     };
-    chdir("/")?;
-    process::set_no_new_privileges()?;
-    process::drop_capabilities()?;
+    helper::settle(Root::Processes)?;
     Ok(tree)
 }
 

@@ -6,12 +6,13 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{chdir, mkdir};
+use nix::unistd::mkdir;
 use runtime::sys::copy::{self, LastUnmount};
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file::File;
+use runtime::sys::helper::{self, Helper, Root, Signals};
 use runtime::sys::meeting::Locked;
-use runtime::sys::{mount, process};
+use runtime::sys::mount;
 use squashfs::{Budget, Cause, Flaw, Manner, Part, Squashfs};
 
 use crate::serve;
@@ -28,9 +29,9 @@ const BUDGET: Budget = Budget { metadata: 16 << 20, data: 16 << 20 };
 ///
 /// The errno of what failed; `EIO` for a damaged image, `ECHILD` if the process was killed.
 pub fn unpack(image: (&Path, u64), tree: &Path, held: &Locked) -> Result<(), Errno> {
-    let link = detached::detached_with(&[held.descriptor()], |link| {
-        detached::ignore_signals();
-        detached::take_name("hrun-unpack");
+    let kept = [held.descriptor()];
+    let unpacker = Helper { name: "hrun-unpack", kept: &kept, signals: Signals::Ignored };
+    let link = unpacker.leave_behind(|link| {
         let written = write(image, tree, link);
         if written.is_err() {
             copy::remove_all(held, tree);
@@ -73,9 +74,8 @@ pub fn outlive(
     unmount: &LastUnmount,
 ) -> Result<Link, Errno> {
     let kept = [held.descriptor(), unmount.descriptor()];
-    detached::detached_with(&kept, |link| {
-        detached::ignore_signals();
-        detached::take_name("hrun-copy");
+    let keeper = Helper { name: "hrun-copy", kept: &kept, signals: Signals::Ignored };
+    keeper.leave_behind(|link| {
         let away = stay_away(stage);
         let is_away = away.is_ok();
         // The other end goes before it says anything if the container comes to nothing.
@@ -90,7 +90,5 @@ pub fn outlive(
 fn stay_away(stage: &Path) -> Result<(), Errno> {
     detached::unshare_mounts()?;
     mount::detach(stage)?;
-    chdir("/")?;
-    process::set_no_new_privileges()?;
-    process::drop_capabilities()
+    helper::settle(Root::Kept)
 }

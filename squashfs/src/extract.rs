@@ -39,6 +39,9 @@ const PIECE: u64 = 16 << 20;
 /// No more parts wait for a thread, for each holds its file open.
 const WAITING: usize = 64;
 
+/// The bits by which others may write: what runs from the tree runs as its owner.
+const OTHERS_WRITE: u32 = 0o022;
+
 /// The attributes that users set.
 const USERS: &[u8] = b"user.";
 
@@ -113,8 +116,8 @@ impl Squashfs {
     /// Writes the image's tree into an empty directory, as files of the caller.
     ///
     /// Hard links, holes, permissions, times of the last change and `user.*` attributes are as in the
-    /// image; but the owner can read every file, and read and enter every directory. Nobody else may
-    /// write in the directory meanwhile. What was written before a stop is left to the caller.
+    /// image; but the owner can read every file, and read and enter every directory, and only the owner
+    /// may write. Nobody else may write in the directory meanwhile. What was written before a stop is left to the caller.
     ///
     /// # Errors
     ///
@@ -437,7 +440,7 @@ impl Work<'_> {
     }
 
     fn permissions(&self, inode: &Inode) -> Mode {
-        let lost = if self.manner.keeps_set_ids { 0 } else { 0o6000 };
+        let lost = if self.manner.keeps_set_ids { 0 } else { 0o6000 } | OTHERS_WRITE;
         let added = if inode.kind == Kind::Directory { 0o500 } else { 0o400 };
         Mode::from_bits_truncate(u32::from(inode.permissions) & !lost | added)
     }

@@ -122,7 +122,7 @@ impl Archive<'_> {
             kind: kind(metadata),
             name: path.as_os_str().as_bytes().to_vec(),
             link: b"",
-            mode: metadata.mode() & 0o7777,
+            mode: super::everybodys(metadata).unwrap_or(metadata.mode() & 0o7777),
             size: 0,
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             xattrs: Vec::new(),

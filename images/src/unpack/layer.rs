@@ -21,6 +21,7 @@ use super::names::{self, Meaning};
 use super::sparse::Piece;
 use super::tree::{self, Directory, Tree, cause};
 use super::{Form, Report, broken, refused, too_large, unusable};
+use crate::own::{self, OTHERS_WRITE};
 
 /// What every directory has beside its own bits, so that its owner can read and remove the tree;
 /// and every file.
@@ -166,7 +167,7 @@ impl Layer<'_> {
             Kind::File { size, pieces } => {
                 let file = self.new_file(&directory, name)?;
                 self.contents(&file, *size, pieces.as_deref(), archive)?;
-                let mode = member.mode & !SETID_BITS | FILE_BITS;
+                let mode = self.mode(member, FILE_BITS) & !SETID_BITS;
                 self.xattrs(&file, member)?;
                 fchmod(&file, Mode::from_raw_mode(mode)).map_err(cause)?;
                 futimens(&file, &tree::times(member.modified)).map_err(cause)?;
@@ -249,10 +250,18 @@ impl Layer<'_> {
         self.dress(&directory, member)
     }
 
+    /// The bits an archive says, with what the owner needs and without those by which others may
+    /// write: what runs from the tree runs as its owner.
+    fn mode(&self, member: &Member, own: u32) -> u32 {
+        let mode = (member.mode | own) & !OTHERS_WRITE;
+        if self.report.is_shared { own::readable(mode) } else { mode }
+    }
+
     /// Gives a directory the bits and attributes of a member; its time comes at the end.
     fn dress(&mut self, directory: &Directory, member: &Member) -> Result<(), Cause> {
         self.xattrs(&directory.fd, member)?;
-        fchmod(&directory.fd, Mode::from_raw_mode(member.mode | DIRECTORY_BITS)).map_err(cause)?;
+        fchmod(&directory.fd, Mode::from_raw_mode(self.mode(member, DIRECTORY_BITS)))
+            .map_err(cause)?;
         self.report.times.insert(directory.path.to_path_buf(), member.modified);
         Ok(())
     }

@@ -56,6 +56,8 @@ pub struct Report {
     /// Extended attributes that were left out, as they are not for users to set, or as the file
     /// system has none: the first file of each name, and how many there are.
     attributes: BTreeMap<Vec<u8>, (String, u64)>,
+    /// Whether others may read what the owner may read.
+    pub is_shared: bool,
     /// What unpacking may take.
     pub limits: Limits,
     /// Members that were read so far, and bytes that count.

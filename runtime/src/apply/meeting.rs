@@ -14,6 +14,7 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::paths::{below, parent};
+use crate::sys::line::Line;
 use crate::sys::meeting::{self, Hold, Locked, Namespaces};
 
 /// No more files of other steps are looked at by one start.
@@ -46,10 +47,10 @@ pub(super) struct Meeting {
     started: u64,
     /// Those it has joined, or made, as far as that is known.
     namespaces: Option<Namespaces>,
-    /// The init of their PID namespace, if they have one.
+    /// The number by which the init of their PID namespace is kept, if they have one.
     init: Option<u32>,
     /// What keeps it, where others have made it.
-    line: Option<OwnedFd>,
+    line: Option<Locked>,
     /// The PID namespace of ranks with another layout.
     others: Option<Processes>,
 }
@@ -60,7 +61,7 @@ struct Processes {
     init: u32,
     namespace: OwnedFd,
     /// What keeps the init.
-    line: OwnedFd,
+    line: Locked,
 }
 
 /// A rank that came before.
@@ -71,7 +72,7 @@ struct Member {
     namespaces: Namespaces,
     /// What its mounts look like; nothing if they are nobody's but its own.
     layout: Option<u64>,
-    /// The init of the PID namespace in which its command is, if it has one.
+    /// The number by which the init of the PID namespace is kept in which it is, if it is in one.
     init: Option<u32>,
 }
 
@@ -79,7 +80,7 @@ struct Member {
 struct Joined {
     namespaces: Namespaces,
     init: Option<u32>,
-    line: Option<OwnedFd>,
+    line: Option<Locked>,
 }
 
 impl Meeting {
@@ -131,7 +132,7 @@ impl Meeting {
             if member.namespaces.join_user(member.pid, member.started)? {
                 let user = member.namespaces.user;
                 let near = members.iter().filter(|member| member.namespaces.user == user);
-                let processes = near.filter_map(|member| member.init).find_map(Processes::open);
+                let processes = near.into_iter().find_map(|it| Processes::open(&file, it));
                 return Ok((alone(file, processes), Found::Others));
             }
         }
@@ -154,7 +155,7 @@ impl Meeting {
     /// # Errors
     ///
     /// The errno of setns(2).
-    pub(super) fn join_processes(&mut self) -> Result<Option<OwnedFd>, Errno> {
+    pub(super) fn join_processes(&mut self) -> Result<Option<Locked>, Errno> {
         let Some(Processes { init, namespace, line }) = self.others.take() else {
             return Ok(None);
         };
@@ -163,40 +164,49 @@ impl Meeting {
         Ok(Some(line))
     }
 
-    /// The file of the meeting for an init, which ends while it holds that alone.
+    /// What keeps an init that is to be made, and what that waits for: ranks that come later keep it too, and it
+    /// ends with the last of them.
     ///
     /// # Errors
     ///
-    /// As [`Locked::again`].
-    pub(super) fn file_again(&self) -> Result<Locked, Errno> {
-        self.file.again()
-    }
-
-    /// Says which process is the init of the ranks' PID namespace.
-    pub(super) fn set_init(&mut self, init: u32) {
-        self.init = Some(init);
+    /// As [`Locked::again`], or the errno of fcntl(2).
+    pub(super) fn make_line(&mut self) -> Result<(Line, Locked), Errno> {
+        let number = std::process::id();
+        let (end, line) = (self.file.again()?, self.file.again()?);
+        // Whoever had this number before has not ended yet if it is still waited for.
+        if !line.keep(number.into())? {
+            return Err(Errno::EAGAIN);
+        }
+        self.init = Some(number);
+        Ok((Line::Number(end, number.into()), line))
     }
 
     /// What keeps the init that others have made.
-    pub(super) fn take_line(&mut self) -> Option<OwnedFd> {
+    pub(super) fn take_line(&mut self) -> Option<Locked> {
         self.line.take()
     }
 
-    /// Becomes a member, and lets others come.
+    /// When this process started.
+    pub(super) fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Writes down the process that becomes the command. Others come when it has become that: until then it is
+    /// closed to them, and holds the file.
     ///
     /// # Errors
     ///
     /// The errno of write(2); `ENOSPC` above all.
-    pub(super) fn leave(self) -> Result<(), Errno> {
+    pub(super) fn admit(self, pid: u32, started: u64) -> Result<(), Errno> {
         let namespaces = self.namespaces.map_or_else(Namespaces::own, Ok)?;
-        let (pid, started) = (std::process::id(), self.started);
-        let Meeting { layout, init, .. } = self;
-        let end = self.file.append(&Member { pid, started, namespaces, layout, init }.line())?;
+        let Meeting { file, layout, init, .. } = self;
+        let end = file.append(&Member { pid, started, namespaces, layout, init }.line())?;
         // One of so many looks who has ended.
         if end.is_multiple_of((LINE * FORGOTTEN) as u64) {
-            self.file.hold_alone()?;
-            forget(&self.file)?;
+            file.hold_alone()?;
+            forget(&file)?;
         }
+        file.leave();
         Ok(())
     }
 }
@@ -205,20 +215,22 @@ impl Meeting {
 fn join_same(file: &Locked, layout: Option<u64>) -> Result<Option<Joined>, Errno> {
     // The first often lives longest, and spares reading the others.
     let first = members(&file.first::<LINE>()?);
-    if let Some(joined) = join_any(first.iter(), layout)? {
+    if let Some(joined) = join_any(file, first.iter(), layout)? {
         return Ok(Some(joined));
     }
     // Who came last has most of its time before it.
-    join_any(members(&file.read()?).iter().skip(1).rev(), layout)
+    join_any(file, members(&file.read()?).iter().skip(1).rev(), layout)
 }
 
 fn join_any<'a>(
+    file: &Locked,
     members: impl Iterator<Item = &'a Member>,
     layout: Option<u64>,
 ) -> Result<Option<Joined>, Errno> {
-    for Member { pid, started, namespaces, init, .. } in members.filter(|it| it.is_like(layout)) {
+    for member in members.filter(|it| it.is_like(layout)) {
+        let Member { pid, started, namespaces, init, .. } = member;
         // Opened while /proc is the host's; an init that has ended lets nobody in.
-        let processes = match init.map(Processes::open) {
+        let processes = match init.map(|_| Processes::open(file, member)) {
             Some(None) => continue,
             opened => opened.flatten(),
         };
@@ -236,11 +248,12 @@ fn join_any<'a>(
 }
 
 impl Processes {
-    /// Opens the PID namespace of an init. While a rank holds the file of its meeting, the init does
-    /// not end by itself.
-    fn open(init: u32) -> Option<Self> {
-        let (namespace, line) = meeting::open_init(init)?;
-        Some(Processes { init, namespace, line })
+    /// Opens the PID namespace of a member, and keeps its init, unless that ends already.
+    fn open(file: &Locked, member: &Member) -> Option<Self> {
+        let init = member.init?;
+        let (namespace, line) = (meeting::open_pids(member.pid)?, file.again().ok()?);
+        let is_kept = line.keep(init.into()) == Ok(true) && member.lives();
+        is_kept.then_some(Processes { init, namespace, line })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::tree::Tree;
-use super::{environment, execute, limits, no_start_directory, rights, set};
+use super::{environment, execute, limits, rights, set, start};
 use crate::error::{Error, Result};
 use crate::look::containers::{Inhabitant, Unfollowed};
 use crate::look::files::Kind;
@@ -55,7 +55,7 @@ pub fn enter(
     };
     let found = tree.find(&directory);
     if request.directory.is_some() && !matches!(found, Some((_, Kind::Directory))) {
-        return Err(no_start_directory(&directory, found.is_some(), by));
+        return Err(start::is_missing(&directory, found.is_some(), by));
     }
     set(&mut environment, "PWD", directory.as_os_str(), by);
     let limits = limits::decide(request, host, &image)?;

@@ -69,7 +69,8 @@ const KEPT_WHEN_CLEAN: [&str; 26] = [
 ];
 
 /// What PATH is when neither image nor user sets it.
-const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const STANDARD_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How many bytes references to variables may stand for in all: more than the kernel gives any
 /// program, and less than lines take that each double the one before.

@@ -12,36 +12,36 @@ mod points;
 mod program;
 mod rights;
 pub mod served;
+mod start;
 mod tree;
 pub mod unpacked;
 mod wire;
+pub mod writable;
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-
 use self::basis::Basis;
 pub use self::enter::enter;
 use self::mpi::Chosen;
 use self::place::{Placed, Placer};
 use self::points::Points;
+use self::start::Scene;
 use self::tree::Tree;
 use crate::edits::Edits;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids;
 use crate::inject;
-use crate::look::files::Kind;
 use crate::look::host::Host;
-use crate::look::image::Image;
+use crate::look::image::{Image, Stored};
 use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, FORMAT, Note, Plan, Step, Variable};
 use crate::ranks;
 use crate::request::{Join, Request};
-use crate::text::Text;
+use crate::text::{Text, quoted};
 
 /// Decides the plan.
 ///
@@ -52,6 +52,7 @@ use crate::text::Text;
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
     ranks::check(request, host)?;
     served::check(request, host, image)?;
+    writable::check(request, host, image)?;
     let basis = Basis { host, kernel, image, asked_write: request.write.as_ref() };
     let mut edits = inject::find_all(request, host, image)?;
     let mpi = mpi::edit(request, basis, &mut edits)?;
@@ -66,9 +67,11 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         draft(request, basis, &mut edits, &mut notes)?;
     let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
     let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
+    let meeting = ranks::file(request, host);
+    conceal(host, meeting.as_ref().map(|(file, _)| file), &tree, &mut steps);
     isolate(request, &mut steps);
     steps = ranks::join(request, host, steps)?;
-    if let Some((file, origin)) = ranks::file(request, host) {
+    if let Some((file, origin)) = meeting {
         steps = ranks::meet(steps, file, &origin);
     }
     steps.splice(0..0, unpacked::unpack(request, host, image, &steps));
@@ -79,6 +82,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         steps.push(Action::Supervise.asked_by(origin));
     }
     let execute = execute(request, image, &tree, environment);
+    writable::check_command(request, image, &tree, &execute.action, &directory)?;
     served::announce(&mut steps, &tree, &execute.action, &directory);
     if wire::is_first(host) {
         notes.extend(match mpi {
@@ -98,6 +102,17 @@ fn isolate(request: &Request, steps: &mut Vec<Step>) {
     let leave = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }));
     if let (Some(origin), Some(leave)) = (&request.pid, leave) {
         steps.insert(leave, Action::Isolate.asked_by(origin));
+    }
+}
+
+/// Hides where ranks meet, of this step and of others: what is written there is believed.
+fn conceal(host: &Host, meeting: Option<&PathBuf>, tree: &Tree, steps: &mut Vec<Step>) {
+    let usual = || Path::new("/dev/shm").join(format!("hrun-{}", host.uid));
+    let path = meeting.and_then(|file| file.parent()).map_or_else(usual, Path::to_path_buf);
+    let is_shown = tree.on_host(&path).as_ref() == Some(&path);
+    let leave = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }));
+    if let Some(leave) = leave.filter(|_| is_shown) {
+        steps.insert(leave, Action::Conceal { path: path.into() }.asked_by(&Origin::Default));
     }
 }
 
@@ -134,7 +149,9 @@ fn draft<'a>(
     }
     let Placer { tree, points, .. } = placer;
     let mut environment = environment::decide(request, host, image, &tree, edits, notes)?;
-    let directory = start_directory(request, host, image, &tree, &environment)?;
+    let scene =
+        Scene { request, host, image, tree: &tree, placed: &placed, environment: &environment };
+    let directory = start::decide(&scene, notes)?;
     set(&mut environment, "PWD", directory.0.as_os_str(), &directory.1);
     Ok(Draft { tree, placed, points, environment, directory })
 }
@@ -143,6 +160,12 @@ fn draft<'a>(
 fn image_notes(image: &Image) -> Vec<Note> {
     let config = &image.config;
     let mut notes = Vec::new();
+    if let Some(Stored { name, hidden: Some(path) }) = &image.stored {
+        let path = quoted(path);
+        notes.push(Note::warning(format!(
+            "{path} is no image; the image {name} of the store is run"
+        )));
+    }
     if let Some(user) = &config.user {
         notes.push(Note::info(format!("the image asks for user {user}; it runs as you")));
     }
@@ -150,50 +173,6 @@ fn image_notes(image: &Image) -> Vec<Note> {
         notes.push(Note::info(format!("not applied: {line}")));
     }
     notes
-}
-
-/// The directory asked for, the current one, the image's, home, or `/`; the first that is there.
-fn start_directory(
-    request: &Request,
-    host: &Host,
-    image: &Image,
-    tree: &Tree,
-    environment: &[Variable],
-) -> Result<(PathBuf, Origin)> {
-    if let Some(asked) = &request.directory {
-        return match tree.find(&asked.value) {
-            Some((_, Kind::Directory)) => Ok((asked.value.clone(), asked.origin.clone())),
-            found => Err(no_start_directory(&asked.value, found.is_some(), &asked.origin)),
-        };
-    }
-    let is_directory = |path: &Path| match tree.find(path) {
-        Some((path, Kind::Directory)) => {
-            tree.on_host(&path).is_none_or(|path| host.can_enter(&path))
-        }
-        _ => false,
-    };
-    let shows_cwd = tree.find(&host.cwd).and_then(|(path, _)| tree.on_host(&path));
-    if shows_cwd.as_ref() == Some(&host.cwd) && host.can_enter(&host.cwd) {
-        return Ok((host.cwd.clone(), Origin::Default));
-    }
-    if let Some(directory) = image.config.directory.as_ref().filter(|path| is_directory(path)) {
-        return Ok((directory.clone(), Origin::Image(image.config.source.clone())));
-    }
-    let home = value(environment, "HOME").map(PathBuf::from);
-    let home = home.filter(|path| path.is_absolute() && is_directory(path));
-    Ok((home.unwrap_or_else(|| PathBuf::from("/")), Origin::Default))
-}
-
-fn no_start_directory(directory: &Path, exists: bool, origin: &Origin) -> Error {
-    let attempt = format!("start in {}", directory.display());
-    if exists {
-        return Error::new(attempt, Errno::ENOTDIR).asked_by(origin);
-    }
-    let hint = format!(
-        "no such directory inside; if it is on the host, add --bind {}",
-        directory.display()
-    );
-    Error::new(attempt, Errno::ENOENT).asked_by(origin).hint(hint)
 }
 
 /// The command given, the image's own, the caller's shell, or `/bin/sh`.
@@ -208,12 +187,11 @@ fn execute(request: &Request, image: &Image, tree: &Tree, environment: Vec<Varia
         let shell = shell.unwrap_or(OsStr::new("/bin/sh"));
         (vec![shell.to_owned()], Origin::Default)
     };
-    let path = value(&environment, "PATH").unwrap_or_default();
-    let search = std::env::split_paths(path).map(|directory| match directory.as_os_str() {
-        empty if empty.is_empty() => Text::from("."),
-        directory => Text::from(directory),
-    });
-    let search = search.collect();
+    // Without PATH the standard one is searched, as by execvp(3); but an empty item is not the
+    // current directory here (docs/decisions/0032).
+    let path = value(&environment, "PATH").unwrap_or(OsStr::new(environment::STANDARD_PATH));
+    let search = std::env::split_paths(path).filter(|item| !item.as_os_str().is_empty());
+    let search = search.map(|directory| Text::from(directory.as_path())).collect();
     let arguments = arguments.into_iter().map(Text::from).collect();
     Action::Execute { arguments, search, environment }.asked_by(&origin)
 }

@@ -67,7 +67,8 @@ fn read(file: &Path, host: &Host, here: &Circumstances, notes: &mut Vec<Note>) -
         }
     })?;
     let refuse = |reason: String| Error::new(format!("use seccomp profile {name}"), reason);
-    let resolved = profile::resolve(&json, here).map_err(refuse)?;
+    let resolved = profile::resolve(&json, here)
+        .map_err(|wrong| refuse(wrong.reason).hint_if_some(wrong.hint))?;
     if resolved.filter.forbids("execve") {
         return Err(refuse("it forbids execve(2), by which the command is started".to_owned())
             .hint("allow execve: the filter is loaded just before it"));
@@ -75,6 +76,14 @@ fn read(file: &Path, host: &Host, here: &Circumstances, notes: &mut Vec<Note>) -
     if !resolved.unknown.is_empty() {
         let (count, names) = (resolved.unknown.len(), resolved.unknown.join(", "));
         let text = format!("{name} names {count} system calls that are unknown here: {names}");
+        notes.push(Note::info(text));
+    }
+    for (carrier, calls) in resolved.filter.unseen() {
+        let text = format!(
+            "{name} looks at arguments of {}, and allows {carrier}, which makes the same calls for \
+             32-bit programs with arguments no filter sees; a profile without {carrier} closes that",
+            calls.join(", ")
+        );
         notes.push(Note::info(text));
     }
     Ok(resolved.filter)

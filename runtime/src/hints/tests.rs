@@ -136,6 +136,7 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         (bind(false), Errno::EINVAL, facts(), "leave out norec"),
         (bind(true), Errno::EACCES, facts(), "root_squash"),
         (enter(), Errno::EINVAL, facts(), "--assume-missing=pivot-root"),
+        (directory(), Errno::EFBIG, facts(), "ulimit -f"),
         (directory(), Errno::EROFS, facts(), "use --write-fake"),
         (change_directory(), Errno::EACCES, facts(), "--cd"),
         (execute(), Errno::ENOENT, dos, "sed -i"),

@@ -107,6 +107,21 @@ impl Host {
         access(&self.files.outside(directory), AccessFlags::X_OK).is_ok()
     }
 
+    /// Whether the caller's command can start in a directory: its owner can, whatever its mode, as
+    /// hrun has all rights over the caller's own files until then.
+    pub fn can_start_in(&self, directory: &Path) -> bool {
+        let owner = stat(&self.files.outside(directory)).map(|status| status.st_uid);
+        self.can_enter(directory) || owner == Ok(self.uid)
+    }
+
+    /// Whether two paths of the machine are one directory, which may be mounted in several places.
+    pub fn is_same(&self, one: &Path, other: &Path) -> bool {
+        let identity = |path: &Path| {
+            stat(&self.files.outside(path)).ok().map(|status| (status.st_dev, status.st_ino))
+        };
+        identity(one).is_some_and(|found| identity(other) == Some(found))
+    }
+
     /// The files of the host's drivers: its own, or those of a tree that stands for its root.
     pub fn driver_files(&self, root: Option<&Path>) -> DirectoryTree {
         DirectoryTree::new(self.files.outside(root.unwrap_or(Path::new("/"))))
@@ -179,7 +194,16 @@ impl Host {
 
     /// Reads a file of the host, wherever symbolic links lead; `None` if it cannot be read.
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
-        files::read(&self.files, Path::new(path)).ok()?
+        self.try_read(path).ok()?
+    }
+
+    /// The same; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`files::read`].
+    pub fn try_read(&self, path: &str) -> std::result::Result<Option<Vec<u8>>, Errno> {
+        files::read(&self.files, Path::new(path))
     }
 
     /// Asks the name services for entries of a database, for users that are in no local file.

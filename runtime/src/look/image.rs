@@ -9,6 +9,7 @@ use squashfs::Flaw;
 
 use super::contents::Contents;
 use super::directory::DirectoryTree;
+use super::files::Files;
 use super::filesystem::Filesystem;
 use super::host::Host;
 use super::magic::{self, Magic};
@@ -31,11 +32,31 @@ pub struct Image {
     pub files: Contents,
     /// What the image says about itself.
     pub config: Config,
+    /// The image in a store that it is, if it was found there by its name.
+    pub stored: Option<Stored>,
+    /// Whether something beside or in it says that it is an image.
+    is_described: bool,
     /// The copy of a packed image that is run in its place.
     pub copy: Option<Copy>,
     /// The file system of the root directory, asked for only where it matters.
     filesystem: OnceCell<Filesystem>,
 }
+
+/// An image of a store, found by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The name.
+    pub name: String,
+    /// A file or directory that has this name too, and is no image.
+    pub hidden: Option<PathBuf>,
+}
+
+/// Directories of which an image's root has at least one, unless it is a program and nothing else.
+const DIRECTORIES: [&str; 7] = ["bin", "usr", "etc", "nix", "gnu", "ch", ".singularity.d"];
+
+/// What tells an image's root from other directories, which may have a `bin` or an `etc` as well.
+const SIGNS: [&str; 6] =
+    ["/bin/sh", "/usr/bin", "/etc/passwd", "/usr/lib/os-release", "/nix/store", "/gnu/store"];
 
 /// An unpacked copy of a packed image, as it will be.
 pub struct Copy {
@@ -88,20 +109,19 @@ impl Image {
             }
             None => tree,
         };
-        let root = tree.root().to_path_buf();
         let files = Contents::Directory(tree);
+        let is_bundle = bundle.root.is_some() || bundle.config.is_some();
         let config = match bundle.config {
             Some(config) => config,
             None => metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?,
         };
-        Ok(Image { root, files, config, copy: None, filesystem: OnceCell::new() })
+        let is_described = is_bundle || !config.source.is_empty();
+        Ok(Image { config, is_described, ..Image::new(files) })
     }
 
     /// What a process in a container sees of files, as an image that says nothing of itself.
     pub fn seen(tree: DirectoryTree) -> Self {
-        let root = tree.root().to_path_buf();
-        let (files, config) = (Contents::Directory(tree), Config::default());
-        Image { root, files, config, copy: None, filesystem: OnceCell::new() }
+        Image::new(Contents::Directory(tree))
     }
 
     /// Looks into a file; its first bytes tell what it is.
@@ -122,16 +142,39 @@ impl Image {
         };
         let tree = PackedTree::open(path, file, offset);
         let tree = tree.map_err(|flaw| flawed(flaw, named, offset))?;
-        let root = tree.path().to_path_buf();
         let files = Contents::Packed(tree);
         let config = metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?;
-        Ok(Image {
+        let filesystem = OnceCell::from(Filesystem::SERVED);
+        Ok(Image { config, filesystem, ..Image::new(files) })
+    }
+
+    /// An image of which only the files are known.
+    fn new(files: Contents) -> Self {
+        let root = match &files {
+            Contents::Directory(tree) => tree.root().to_path_buf(),
+            Contents::Packed(tree) => tree.path().to_path_buf(),
+        };
+        Image {
             root,
             files,
-            config,
+            config: Config::default(),
+            stored: None,
+            is_described: false,
             copy: None,
-            filesystem: OnceCell::from(Filesystem::SERVED),
-        })
+            filesystem: OnceCell::new(),
+        }
+    }
+
+    /// Whether it may be the root of a system, by the names in it; those are known already.
+    pub fn may_be_root(&self) -> bool {
+        let has = |name: &&str| matches!(self.files.kind(&Path::new("/").join(name)), Ok(Some(_)));
+        self.is_described || self.files.packed().is_some() || DIRECTORIES.iter().any(has)
+    }
+
+    /// Whether it is the root of a system, as far as that can be told, or says that it is an image.
+    pub fn is_root(&self) -> bool {
+        let has = |path: &&str| self.files.holds(Path::new(path));
+        self.is_described || self.files.packed().is_some() || SIGNS.iter().any(has)
     }
 
     /// What the image is known by: its root directory, or the file that it is packed in.

@@ -104,7 +104,9 @@ pub const OPTIONS: &[Row] = &[
         short: Some('w'),
         section: Section::Files,
         help: "Lets the command write to the image",
-        manual: "Missing mount points are then created in the image.",
+        manual: "Missing mount points are then created in the image, once it is sure that it is one \
+                 and has COMMAND: a directory that looks like no image is refused, and so is an \
+                 image that a store keeps.",
         ..FLAG
     },
     Row {
@@ -364,8 +366,9 @@ pub const OPTIONS: &[Row] = &[
         section: Section::Rights,
         help: "Filters the command's system calls by PROFILE, a file as Docker and podman have it",
         manual: "PROFILE is JSON in their format or that of linux.seccomp of the OCI. Names of calls \
-                 that nobody knows here are passed over, and noted with -v. Calls of 32-bit programs \
-                 are filtered by the same names; those of kinds of programs that the profile is not \
+                 that this machine does not have are passed over, and noted with -v; one that no \
+                 machine has is an error in a rule that forbids. Calls of 32-bit programs are filtered \
+                 by the same names, whether or not socketcall or ipc carries them; those of kinds of programs that the profile is not \
                  about, and of x32, fail with ENOSYS. With fakeroot, calls that change the owner of a \
                  file or the ids of a process, and those that make device nodes, seem to succeed and \
                  do nothing, so that package managers work: hrun --root --write --seccomp=fakeroot. \

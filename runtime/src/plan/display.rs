@@ -5,20 +5,22 @@ use std::fmt;
 use super::{Action, Capabilities, Map, Place, Plan, Step};
 use crate::capabilities::Set;
 use crate::seccomp::Filter;
-use crate::text::Text;
+use crate::text::{Text, shown};
 
 /// The widest a column is padded to; longer entries push the next column out.
 const WIDTH: usize = 72;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<[String; 3]> = self.steps.iter().flat_map(step_rows).collect();
+        let rows = self.steps.iter().flat_map(step_rows);
+        let rows: Vec<[String; 3]> =
+            rows.map(|row| row.map(|cell| shown(&cell).into_owned())).collect();
         let width = |column: usize| {
             let widths = rows.iter().map(|row: &[String; 3]| row[column].chars().count());
             widths.filter(|width| *width <= WIDTH).max().unwrap_or(0)
         };
         let (first, second) = (width(0), width(1));
-        writeln!(f, "image {}", self.image)?;
+        writeln!(f, "image {}", shown(&self.image.to_string()))?;
         for [verb, what, origin] in &rows {
             writeln!(f, "{verb:first$}  {what:second$}  [{origin}]")?;
         }
@@ -76,6 +78,8 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         Action::Unmount { target } => row("unmount", target.to_string()),
         Action::Leave { .. } => row("leave", "the host's root".to_owned()),
         Action::ChangeDirectory { path } => row("cd", path.to_string()),
+        // Nothing of the image or the user.
+        Action::Conceal { .. } => return Vec::new(),
         Action::Restrict { capabilities } => {
             let capabilities = match capabilities {
                 Capabilities::Dropped => "dropped".to_owned(),

@@ -125,18 +125,24 @@ pub enum Action {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         size: Option<String>,
     },
+    /// Hides a directory of the host in which hrun keeps something of its own, if it is there, by an empty one in
+    /// memory.
+    Conceal {
+        /// Where it is, outside and inside.
+        path: Text,
+    },
     /// Makes a directory; one that is there already is fine.
     Directory {
         /// Where.
         path: Text,
-        /// Its mode, less the caller's umask.
+        /// Its mode, whatever the caller's umask is.
         mode: u32,
     },
     /// Makes a file.
     File {
         /// Where.
         path: Text,
-        /// Its mode, less the caller's umask.
+        /// Its mode, whatever the caller's umask is.
         mode: u32,
         /// Its contents.
         contents: Text,
@@ -384,6 +390,7 @@ impl Action {
             Action::Admit => "let other ranks of this step join".to_owned(),
             Action::Join { pid, .. } => format!("join the container of process {pid}"),
             Action::Tmpfs { target, .. } => format!("mount a tmpfs on {target}"),
+            Action::Conceal { path } => format!("hide {path}"),
             Action::Directory { path, .. } => format!("make directory {path}"),
             Action::File { path, .. } => format!("write file {path}"),
             Action::Link { path, .. } => format!("make symbolic link {path}"),

@@ -8,6 +8,8 @@ pub mod copy;
 pub mod detached;
 pub mod file;
 pub mod group;
+pub mod helper;
+pub mod line;
 pub mod meeting;
 pub mod memory;
 pub mod mount;
