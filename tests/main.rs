@@ -43,6 +43,7 @@ mod himage_import;
 mod himage_kill;
 mod himage_layers;
 mod himage_logins;
+mod himage_mutations;
 mod himage_names;
 mod himage_others;
 mod himage_places;
