@@ -13,5 +13,6 @@ pub mod supervise;
 mod tell;
 pub mod trial;
 pub mod unpack;
+mod voice;
 pub mod watch;
 mod witness;
