@@ -17,7 +17,7 @@ use fuser::{
 };
 use squashfs::{Entry, Flaw, Inode, Kind, Reference, Squashfs};
 
-use crate::voice::Voice;
+use crate::voice::{Voice, is_asked};
 
 /// How long an answer holds, as far as the kernel counts.
 const FOR_EVER: Duration = Duration::from_secs(i32::MAX as u64);
@@ -235,7 +235,8 @@ impl Filesystem for Server {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        is_asked(request);
         match self.child(parent, name) {
             Ok(inode) => {
                 reply.entry(&FOR_EVER, &self.attributes(&inode), Generation(0));
@@ -249,14 +250,16 @@ impl Filesystem for Server {
         }
     }
 
-    fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        is_asked(request);
         match self.inode(number) {
             Ok(inode) => reply.attr(&FOR_EVER, &self.attributes(&inode)),
             Err(errno) => reply.error(errno),
         }
     }
 
-    fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
+        is_asked(request);
         let target = self
             .inode(number)
             .and_then(|inode| self.image.target(&inode).map_err(self.flaw_of(&inode)));
@@ -266,14 +269,16 @@ impl Filesystem for Server {
         }
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        is_asked(request);
         match self.opens_itself {
             true => reply.error(Errno::ENOSYS),
             false => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
         }
     }
 
-    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        is_asked(request);
         let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
         match self.lists_itself {
             true => reply.error(Errno::ENOSYS),
@@ -283,7 +288,7 @@ impl Filesystem for Server {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -292,6 +297,7 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        is_asked(request);
         let mut buffer = self.lend_buffer(size.min(READ_SIZE) as usize);
         let room = &mut buffer[..size.min(READ_SIZE) as usize];
         let read = |inode| self.image.read(&inode, offset, room).map_err(self.flaw_of(&inode));
@@ -304,12 +310,13 @@ impl Filesystem for Server {
 
     fn readdir(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        is_asked(request);
         let listed = self.list(number, offset, &mut |next, name, listed| {
             let (reference, kind) = match listed {
                 Listed::Directory(inode) => (inode.reference, FileType::Directory),
@@ -325,12 +332,13 @@ impl Filesystem for Server {
 
     fn readdirplus(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        is_asked(request);
         let listed = self.list(number, offset, &mut |next, name, listed| {
             let (attributes, number) = match listed {
                 // The kernel knows these two already.
@@ -348,14 +356,23 @@ impl Filesystem for Server {
         }
     }
 
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, request: &Request, _: INodeNo, reply: ReplyStatfs) {
+        is_asked(request);
         let superblock = self.image.superblock();
         let blocks = superblock.size.div_ceil(superblock.block_size.into());
         let (files, size) = (superblock.inodes.into(), superblock.block_size);
         reply.statfs(blocks, 0, 0, files, 0, size, 255, size);
     }
 
-    fn getxattr(&self, _: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        is_asked(request);
         if !self.image.has_xattrs() {
             // The kernel does not ask again.
             return reply.error(Errno::ENOSYS);
@@ -367,7 +384,8 @@ impl Filesystem for Server {
         answer_xattr(value, size, reply);
     }
 
-    fn listxattr(&self, _: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        is_asked(request);
         if !self.image.has_xattrs() {
             return reply.error(Errno::ENOSYS);
         }

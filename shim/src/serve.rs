@@ -65,7 +65,8 @@ fn serve(served: &Served, device: &Device, link: &Link) {
     let (Ok((tree, threads)), Ok(()), Ok(device)) = (ready, told, device.try_clone()) else {
         return;
     };
-    let voice = Voice::new(&tree, mounts.ok());
+    let Ok(again) = device.try_clone() else { return };
+    let voice = Voice::new(&tree, mounts.ok(), again);
     let server = Server::new(tree.image().clone(), process::ids(), voice.clone());
     let kernel = Arc::new(OnceLock::new());
     beside(tree, served, voice.clone(), kernel.clone());

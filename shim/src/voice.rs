@@ -1,11 +1,15 @@
 //! What the server of an image has to say to those who use it, before they die of it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use fuser::Request;
 use nix::errno::Errno;
+use nix::unistd::write;
 use runtime::Error;
 use runtime::look::packed::PackedTree;
 use runtime::sys::detached::Link;
@@ -27,8 +31,20 @@ pub(crate) struct Voice {
     mounts: Option<u64>,
     /// What it has said something about.
     said: Mutex<BTreeSet<u64>>,
+    /// Where answers go.
+    device: OwnedFd,
     /// Who speaks when it cannot any more.
     witness: OnceLock<Link>,
+}
+
+thread_local! {
+    /// The number of the request that this thread answers.
+    static ASKED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Takes note of what is answered now.
+pub(crate) fn is_asked(request: &Request) {
+    ASKED.set(request.unique().0);
 }
 
 /// The voice of this process, for what comes by the words of others ([`Unsent`]).
@@ -36,10 +52,10 @@ static OWN: OnceLock<Arc<Voice>> = OnceLock::new();
 
 impl Voice {
     /// The voice of this process from now on.
-    pub(crate) fn new(tree: &PackedTree, mounts: Option<u64>) -> Arc<Self> {
+    pub(crate) fn new(tree: &PackedTree, mounts: Option<u64>, device: OwnedFd) -> Arc<Self> {
         let image = tree.path().to_path_buf();
         let (said, witness) = (Mutex::default(), OnceLock::new());
-        let voice = Arc::new(Voice { image, mounts, said, witness });
+        let voice = Arc::new(Voice { image, mounts, said, device, witness });
         let _ = OWN.set(voice.clone());
         listen_to_fuser();
         voice
@@ -99,6 +115,15 @@ impl Voice {
         self.fall_silent();
     }
 
+    /// Answers the request at hand by an error, which takes nothing but a few bytes. A page that is waited for is
+    /// locked until then, and a thread of this process that waits for the lock would keep the device open.
+    fn refuse(&self) {
+        let (size, error) = (16_u32, -(Errno::EIO as i32));
+        let words = [size.to_ne_bytes(), error.to_ne_bytes()].concat();
+        let answer = [words, ASKED.get().to_ne_bytes().to_vec()].concat();
+        let _ = write(&self.device, &answer);
+    }
+
     fn say(&self, error: &Error) {
         if let Some(mounts) = self.mounts {
             tell(error, inhabitants(mounts).into_iter());
@@ -154,6 +179,7 @@ impl log::Log for Unsent {
         }
         // Whoever asked would wait for ever: the kernel gives up all that is asked when this process is gone.
         if let Some(voice) = OWN.get() {
+            voice.refuse();
             voice.says_why(text);
         }
         runtime::sys::process::end_at_once(1);
