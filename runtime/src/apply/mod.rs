@@ -296,20 +296,29 @@ impl Process {
             Action::Restrict { capabilities } => restrict(*capabilities),
             Action::Filter { filter } => load(filter),
             Action::Source { shell, scripts, environment } => {
-                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-                let alone = self.alone.ok_or(Errno::EINVAL)?;
-                self.sourced =
-                    Some(source::run(keepers.source, alone, shell, scripts, environment)?);
-                Ok(())
+                self.source(shell, scripts, environment)
             }
             Action::Execute { arguments, search, environment, changes } => {
-                let Some(set) = self.sourced.take() else {
-                    return self.execute(arguments, search, environment);
-                };
-                let environment = source::finish(set, environment, changes)?;
-                self.execute(arguments, &variables::search(&environment), &environment)
+                if let Some(set) = self.sourced.take() {
+                    let environment = source::finish(set, environment, changes)?;
+                    return self.execute(arguments, &variables::search(&environment), &environment);
+                }
+                self.execute(arguments, search, environment)
             }
         }
+    }
+
+    /// Has the image's scripts set variables.
+    fn source(
+        &mut self,
+        shell: &Text,
+        scripts: &[Text],
+        environment: &[Variable],
+    ) -> Result<(), Errno> {
+        let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+        let alone = self.alone.ok_or(Errno::EINVAL)?;
+        self.sourced = Some(source::run(keepers.source, alone, shell, scripts, environment)?);
+        Ok(())
     }
 
     /// Meets the other ranks of the step, if there are any.
