@@ -213,18 +213,9 @@ impl Process {
             Action::Isolate => self.isolate(),
             Action::Supervise => self.supervise(),
             Action::Join { pid, processes } => {
-                namespaces::join(*pid, *processes)?;
-                self.let_go_of_host();
-                Ok(())
+                namespaces::join(*pid, *processes).map(|()| self.let_go_of_host())
             }
-            Action::Unshare { uid, gid } => {
-                unshare(*uid, *gid)?;
-                if self.has_company {
-                    // Not before: the maps of a process that is closed are closed to itself, too.
-                    process::close_to_others();
-                }
-                Ok(())
-            }
+            Action::Unshare { uid, gid } => self.unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
             Action::Conceal { path } => conceal(path),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),
@@ -273,6 +264,16 @@ impl Process {
                 self.execute(arguments, search, environment)
             }
         }
+    }
+
+    /// Makes the namespaces, and closes this process to those who come.
+    fn unshare(&self, uid: Map, gid: Map) -> Result<(), Errno> {
+        unshare(uid, gid)?;
+        // Not before: the maps of a process that is closed are closed to itself, too.
+        if self.has_company {
+            process::close_to_others();
+        }
+        Ok(())
     }
 
     /// Meets the other ranks of the step, if there are any.
