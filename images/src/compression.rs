@@ -69,7 +69,7 @@ pub fn decoder<'a>(
     let whole = io::Cursor::new(start).chain(stream);
     let decoder: Box<dyn Read + Send + 'a> = match compression {
         Compression::None => Box::new(whole),
-        Compression::Gzip => Box::new(Gzip::Member(GzDecoder::new(whole))),
+        Compression::Gzip => Box::new(Gzip::Member(Box::new(GzDecoder::new(whole)))),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
             decoder.window_log_max(ZSTD_WINDOW)?;
@@ -87,7 +87,7 @@ pub fn decoder<'a>(
 /// A gzip stream: members one after another, and zeros behind them, which gzip(1) and tar(1) pass over;
 /// tapes and block devices end so.
 enum Gzip<R> {
-    Member(GzDecoder<R>),
+    Member(Box<GzDecoder<R>>),
     Over,
 }
 
@@ -102,7 +102,7 @@ impl<R: BufRead> Read for Gzip<R> {
             let Gzip::Member(member) = std::mem::replace(self, Gzip::Over) else { return Ok(0) };
             let mut rest = member.into_inner();
             if has_another(&mut rest)? {
-                *self = Gzip::Member(GzDecoder::new(rest));
+                *self = Gzip::Member(Box::new(GzDecoder::new(rest)));
             }
         }
     }

@@ -289,15 +289,19 @@ impl Extended {
         for (name, value) in records {
             // A record without a value takes back what others said (pax(1)); an attribute may be empty.
             let given = (!value.is_empty()).then_some(value);
+            let text = || given.map(<[u8]>::to_vec);
             let taken = match name {
-                b"path" => Some(self.name = given.map(<[u8]>::to_vec)),
-                b"linkpath" => Some(self.link = given.map(<[u8]>::to_vec)),
+                b"path" => Some(()).inspect(|()| self.name = text()),
+                b"linkpath" => Some(()).inspect(|()| self.link = text()),
                 b"size" => optional(given, decimal).map(|size| self.size = size),
                 b"mtime" => optional(given, time).map(|time| self.modified = time),
-                b"GNU.sparse.name" => Some(self.sparse_name = given.map(<[u8]>::to_vec)),
+                b"GNU.sparse.name" => Some(()).inspect(|()| self.sparse_name = text()),
                 _ => match (name.strip_prefix(b"SCHILY.xattr."), name.strip_prefix(b"GNU.sparse."))
                 {
-                    (Some(name), _) => Some(self.xattrs.push((name.to_vec(), value.to_vec()))),
+                    (Some(name), _) => {
+                        self.xattrs.push((name.to_vec(), value.to_vec()));
+                        Some(())
+                    }
                     (None, Some(name)) => self.sparse.take(name, value),
                     (None, None) => Some(()),
                 },

@@ -239,18 +239,9 @@ impl Process {
             Action::Isolate => self.isolate(),
             Action::Supervise => self.supervise(),
             Action::Join { pid, processes } => {
-                namespaces::join(*pid, *processes)?;
-                self.let_go_of_host();
-                Ok(())
+                namespaces::join(*pid, *processes).map(|()| self.let_go_of_host())
             }
-            Action::Unshare { uid, gid } => {
-                unshare(*uid, *gid)?;
-                if self.has_company {
-                    // Not before: the maps of a process that is closed are closed to itself, too.
-                    process::close_to_others();
-                }
-                Ok(())
-            }
+            Action::Unshare { uid, gid } => self.unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
             Action::Conceal { path } => conceal(path),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),
@@ -318,6 +309,16 @@ impl Process {
         let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
         let alone = self.alone.ok_or(Errno::EINVAL)?;
         self.sourced = Some(source::run(keepers.source, alone, shell, scripts, environment)?);
+        Ok(())
+    }
+
+    /// Makes the namespaces, and closes this process to those who come.
+    fn unshare(&self, uid: Map, gid: Map) -> Result<(), Errno> {
+        unshare(uid, gid)?;
+        // Not before: the maps of a process that is closed are closed to itself, too.
+        if self.has_company {
+            process::close_to_others();
+        }
         Ok(())
     }
 
