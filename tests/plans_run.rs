@@ -263,7 +263,8 @@ fn the_oci_configuration_has_nothing_the_plan_has_not() {
 #[test]
 fn the_oci_configuration_of_a_layer_leaves_the_image_read_only() {
     let image = Image::tiny();
-    let text = hrun(["--dry-run=oci", "--write-fake", image.path().to_str().unwrap(), "true"]).ok();
+    let text =
+        hrun(["--dry-run=oci", "--write-fake", image.path().to_str().unwrap(), "true"]).succeeds();
     let spec: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(spec["root"]["readonly"], true);
 }

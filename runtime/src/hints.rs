@@ -176,6 +176,16 @@ const HINTS: &[Hint] = &[
     },
     Hint {
         operations: &[Operation::Unshare],
+        errnos: &[Errno::ENOENT],
+        when: ALWAYS,
+        text: |_| {
+            "there is no /proc here, by which ids are set: start hrun where it is mounted \
+             (mount -t proc proc /proc), as in every login and job"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Unshare],
         errnos: &[Errno::EINVAL, Errno::ENOSYS],
         when: ALWAYS,
         text: |_| "this kernel is built without user namespaces (CONFIG_USER_NS)".to_owned(),

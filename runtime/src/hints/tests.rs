@@ -132,6 +132,7 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         (unshare(), Errno::EPERM, clone, "sysctl -w kernel.unprivileged_userns_clone=1"),
         (unshare(), Errno::EACCES, apparmor, "apparmor_parser -r"),
         (unshare(), Errno::EPERM, facts(), "hrun --doctor"),
+        (unshare(), Errno::ENOENT, facts(), "mount -t proc proc /proc"),
         (unshare(), Errno::EINVAL, facts(), "CONFIG_USER_NS"),
         (tmpfs(), Errno::ENOSPC, facts(), "fs.mount-max is 100000"),
         (overlay(), Errno::ENODEV, facts(), "modprobe overlay"),

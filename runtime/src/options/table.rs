@@ -31,7 +31,8 @@ pub const OPTIONS: &[Row] = &[
         help: "Shows the host's SRC, a file or directory, at DST (default: the same path)",
         manual: "DST is created if the image lacks it; nothing is written to the image or the host. \
                  OPT is ro, rw, optional (a missing SRC is passed over) or norec (without what is \
-                 mounted below SRC). Several binds may stand in one value, separated by commas. \
+                 mounted below SRC). Several binds may stand in one value, separated by commas; \
+                 \\, and \\: are letters of a path. \
                  A DST below another bind works in any order of options. What hrun would show \
                  below DST by itself gives way.",
         ..FLAG
@@ -44,7 +45,7 @@ pub const OPTIONS: &[Row] = &[
         section: Section::Files,
         help: "The same as --bind, as docker and podman write it",
         manual: "Understands src, source, dst, destination, target, ro, readonly, rw, optional and \
-                 norec; paths may hold colons.",
+                 norec; paths may hold colons, and commas in double quotes: \"src=/a,b\".",
         ..FLAG
     },
     Row {
