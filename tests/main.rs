@@ -81,6 +81,7 @@ mod seccomp;
 mod signals;
 mod slurm;
 mod smoke;
+mod temporary;
 mod unpack;
 mod visible;
 mod visible_system;

@@ -87,6 +87,7 @@ fn temporary(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note
         let below = named.filter(is_below).map(|path| mount(Content::Directory, path, origin));
         return TEMPORARY.iter().map(empty).chain(below).collect();
     }
+    host.files.look_along(Path::new("/var/tmp"));
     let shown = |path: &&str| bind(PathBuf::from(path), true, &Origin::Default);
     let named =
         named.filter(|path| is_below(path) || can_show_tmpdir(path, host, image, request, notes));

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mknod};
 use nix::sys::uio::pread;
@@ -23,6 +23,15 @@ const READ_SIZE: usize = 4 << 10;
 
 /// No file that hrun reads is larger; a device would never end.
 const SIZE_LIMIT: usize = 64 << 20;
+
+/// Whether a path leads to a directory, and by no symbolic link; one call for all of its components.
+/// Before Linux 5.6 it is not known.
+pub fn is_plain_directory(path: &Path) -> bool {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(AT_FDCWD, path, how).map(leave_open).is_ok()
+}
 
 /// Reads a regular file; a symbolic link at its end is not followed, and a pipe is empty.
 ///
