@@ -101,6 +101,7 @@ mod slurm;
 mod smoke;
 mod surroundings;
 mod terminals;
+mod temporary;
 mod unpack;
 mod visible;
 mod visible_system;

@@ -89,6 +89,7 @@ fn temporary(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note
         let below = below.map(|path| mount(Content::Directory, path, origin));
         return TEMPORARY.iter().map(empty).chain(below).collect();
     }
+    host.files.look_along(Path::new("/var/tmp"));
     let shown = |path: &&str| bind(PathBuf::from(path), true, &Origin::Default);
     let named = named
         .into_iter()

@@ -67,7 +67,6 @@ impl Host {
             Path::new("/etc"),
             Path::new("/proc"),
             Path::new("/sys/module"),
-            Path::new("/var"),
         ] {
             files.learn_directory(directory);
         }
