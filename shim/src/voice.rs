@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fuser::Request;
@@ -40,6 +41,32 @@ pub(crate) struct Voice {
 thread_local! {
     /// The number of the request that this thread answers.
     static ASKED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Held by who hands the kernel a page that it has not asked for.
+static STORING: Mutex<()> = Mutex::new(());
+
+/// This process is to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Hands the kernel a page. That may have to wait for an answer of this process, and a thread that waits so cannot be
+/// ended, and would keep the device open: so the process goes on until it is done.
+pub(crate) fn storing(store: impl FnOnce() -> bool) -> bool {
+    let held = STORING.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_stored = store();
+    drop(held);
+    if ENDING.load(Ordering::SeqCst) {
+        runtime::sys::process::end_at_once(1);
+    }
+    is_stored
+}
+
+/// Ends this process, now or when a page is handed over.
+fn end() {
+    ENDING.store(true, Ordering::SeqCst);
+    if STORING.try_lock().is_ok() {
+        runtime::sys::process::end_at_once(1);
+    }
 }
 
 /// Takes note of what is answered now.
@@ -182,7 +209,7 @@ impl log::Log for Unsent {
             voice.refuse();
             voice.says_why(text);
         }
-        runtime::sys::process::end_at_once(1);
+        end();
     }
 
     fn flush(&self) {}
