@@ -345,10 +345,7 @@ impl Merge {
                 request.env.push(asked(edit, &origin));
             }
             Name::SetEnv0 => request.env.push(asked(EnvEdit::Records(value.into()), &origin)),
-            Name::UnsetEnv => {
-                let edit = parse::unset_env(value).map_err(refuse)?;
-                request.env.push(asked(edit, &origin));
-            }
+            Name::UnsetEnv => request.env.push(asked(parse::omit(value).map_err(refuse)?, &origin)),
             Name::EnvNoExpand => self.env_is_literal = on,
             Name::Env => request.env.push(asked(parse::env(value).map_err(refuse)?, &origin)),
             Name::CleanEnv => request.clean_env = flag(),

@@ -257,7 +257,7 @@ pub(super) fn env(value: &OsStr) -> Parsed<EnvEdit> {
     }
 }
 
-pub(super) fn unset_env(glob: &OsStr) -> Parsed<EnvEdit> {
+pub(super) fn omit(glob: &OsStr) -> Parsed<EnvEdit> {
     match glob.is_empty() {
         true => Err("it names no variable; '*' is all of them".to_owned()),
         false => Ok(EnvEdit::Unset(glob.to_owned())),
