@@ -34,7 +34,7 @@ use crate::seccomp::{Filter, Flag};
 use crate::sys::file::Making;
 use crate::sys::line::Line;
 use crate::sys::meeting::Locked;
-use crate::sys::{MountFlags, copy, file, group, meeting as namespaces, mount, process};
+use crate::sys::{MountFlags, copy, file, group, helper, meeting as namespaces, mount, process};
 use crate::text::Text;
 use crate::variables;
 
@@ -111,6 +111,10 @@ pub fn apply(plan: &Plan, keepers: Keepers, image: Option<Image>) -> Ended<'_> {
         Some(Making::begin(plan.steps.iter().filter_map(mode).fold(0, |all, mode| all | mode)));
     let mut process = Process { keepers: Some(keepers), image, making, ..Process::default() };
     process.has_company = plan.steps.iter().any(|step| brings_company(&step.action));
+    if process.has_company || plan.steps.iter().any(|step| makes_pipes(&step.action)) {
+        // What is opened by other calls than those for files takes the lowest number, too.
+        helper::fill_standard_streams();
+    }
     let forks = |step: &Step| matches!(step.action, Action::Supervise | Action::Source { .. });
     if plan.steps.iter().any(forks) {
         // Before /proc may be of other processes than this.
@@ -141,6 +145,12 @@ fn mode(step: &Step) -> Option<u32> {
         Action::Directory { mode, .. } | Action::File { mode, .. } => Some(mode),
         _ => None,
     }
+}
+
+/// Whether descriptors are made that are no files.
+fn makes_pipes(action: &Action) -> bool {
+    use Action::{Join, Limit, Scope, Source, Unpack};
+    matches!(action, Join { .. } | Limit { .. } | Scope { .. } | Source { .. } | Unpack { .. })
 }
 
 /// Whether other processes than this one come into its namespaces before it executes the command.

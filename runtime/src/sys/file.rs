@@ -5,13 +5,13 @@
 //! (docs/decisions/0004).
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat2, readlink};
 use nix::libc;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -255,6 +255,25 @@ pub type Device = OwnedFd;
 pub fn open_device(path: &Path) -> Result<Device, Errno> {
     open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
 }
+
+/// Opens a file under a number that is none of the standard streams': where one of those is closed, the
+/// command finds it closed, and hrun has the null device there until then.
+///
+/// The kernel gives the lowest number that is free (open(2)), so nothing has to be asked before.
+fn open(path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
+    let file = nix::fcntl::open(path, flags, mode)?;
+    if file.as_raw_fd() >= FIRST_OWN {
+        return Ok(file);
+    }
+    let above = fcntl(&file, FcntlArg::F_DUPFD_CLOEXEC(FIRST_OWN))?;
+    drop(file);
+    super::helper::fill_standard_streams();
+    // SAFETY: fcntl has just made it, and nothing else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(above) })
+}
+
+/// The lowest descriptor that is no standard stream.
+const FIRST_OWN: RawFd = 3;
 
 /// An open directory.
 #[derive(Debug)]
