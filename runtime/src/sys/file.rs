@@ -126,7 +126,10 @@ pub fn make_file(path: &Path, mode: u32, contents: &[u8]) -> Result<(), Errno> {
 ///
 /// The errno of open(2) or write(2).
 pub fn write_setting(path: &str, text: &str) -> Result<(), Errno> {
-    write_all(open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?, text.as_bytes())
+    write_all(
+        open(Path::new(path), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?,
+        text.as_bytes(),
+    )
 }
 
 fn write_all(file: OwnedFd, contents: &[u8]) -> Result<(), Errno> {
