@@ -90,7 +90,7 @@ fn helpers_are_closed_to_those_who_join() {
         all_are_closed(&names, &[&join[..], &["--bind=/usr:/mnt"]].concat(), &packed.path);
         all_are_closed(&["hrun-init", "hrun-ear"], &[&join[..], &["--pid"]].concat(), &packed.path);
         let pid = format!("--join-pid={}", first.pid());
-        let inside = [rights, &[&pid]].concat();
+        let inside = [rights, &[&pid, "--cd=/"]].concat();
         all_are_closed(&["hrun-init", "hrun-ear"], &inside, &packed.path);
         first.say("");
         first.wait();
@@ -170,7 +170,7 @@ fn who_joins_is_not_caught() {
         let pid = format!("--join-pid={}", watcher.pid());
         for _ in 0..50 {
             outcome(command(&options).arg(image.path()).arg("true")).ok();
-            outcome(command([&pid]).args(rights).arg(image.path()).arg("true")).ok();
+            outcome(command([&pid, "--cd=/"]).args(rights).arg(image.path()).arg("true")).ok();
         }
         watcher.say("");
         let (caught, seen) = {

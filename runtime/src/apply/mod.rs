@@ -4,6 +4,7 @@
 //! for it, whoever calls says how ([`limits::Watch`]).
 #![allow(clippy::disallowed_methods, reason = "this is where the plan is carried out")]
 
+mod calls;
 pub mod limits;
 mod meeting;
 mod mountinfo;
@@ -20,6 +21,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use self::calls::{
+    brings_company, conceal, leave, load, makes_pipes, mode, restrict, tmpfs, unshare,
+};
 use self::limits::Watch;
 use self::meeting::{Found, Meeting};
 pub use self::serve::{DEVICE, Serve, Served};
@@ -29,12 +33,11 @@ use crate::cpus::CpuList;
 use crate::look::image::Image;
 use crate::look::packed::PackedTree;
 use crate::paths::inner;
-use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
-use crate::seccomp::{Filter, Flag};
+use crate::plan::{Action, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::sys::file::Making;
 use crate::sys::line::Line;
 use crate::sys::meeting::Locked;
-use crate::sys::{MountFlags, copy, file, group, helper, meeting as namespaces, mount, process};
+use crate::sys::{copy, file, group, helper, meeting as namespaces, mount, process};
 use crate::text::Text;
 use crate::variables;
 
@@ -137,26 +140,6 @@ pub fn apply(plan: &Plan, keepers: Keepers, image: Option<Image>) -> Ended<'_> {
         }
     }
     Ended::WithoutCommand
-}
-
-/// The mode of what a step makes.
-fn mode(step: &Step) -> Option<u32> {
-    match step.action {
-        Action::Directory { mode, .. } | Action::File { mode, .. } => Some(mode),
-        _ => None,
-    }
-}
-
-/// Whether descriptors are made that are no files.
-fn makes_pipes(action: &Action) -> bool {
-    use Action::{Join, Limit, Scope, Source, Unpack};
-    matches!(action, Join { .. } | Limit { .. } | Scope { .. } | Source { .. } | Unpack { .. })
-}
-
-/// Whether other processes than this one come into its namespaces before it executes the command.
-fn brings_company(action: &Action) -> bool {
-    use Action::{Isolate, Meet, Outlive, Serve, Supervise};
-    matches!(action, Meet { .. } | Serve { .. } | Outlive { .. } | Isolate | Supervise)
 }
 
 /// Whether carrying out a plan begins by starting hrun again.
@@ -499,66 +482,6 @@ impl Process {
         }
         Err(failure)
     }
-}
-
-fn unshare(uid: Map, gid: Map) -> Result<(), Errno> {
-    process::unshare_user_and_mounts()?;
-    // Without this the kernel refuses a group map of an unprivileged user (user_namespaces(7)).
-    file::write_setting("/proc/self/setgroups", "deny")?;
-    let map = |map: Map| format!("{} {} 1", map.inside, map.outside);
-    file::write_setting("/proc/self/uid_map", &map(uid))?;
-    file::write_setting("/proc/self/gid_map", &map(gid))
-}
-
-fn tmpfs(target: &Text, mode: u32, size: Option<&str>) -> Result<(), Errno> {
-    let mut options = format!("mode={mode:o}");
-    if let Some(size) = size {
-        options.push_str(",size=");
-        options.push_str(size);
-    }
-    let flags = MountFlags::MS_NOSUID | MountFlags::MS_NODEV;
-    mount::mount_filesystem("tmpfs", target.as_path(), flags, Path::new(&options))
-}
-
-/// Mounts what is empty, and the command's to use, where something is.
-fn conceal(path: &Text) -> Result<(), Errno> {
-    match tmpfs(path, 0o700, Some("1m")) {
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
-        result => result,
-    }
-}
-
-fn leave(by: EnterBy) -> Result<(), Errno> {
-    match by {
-        EnterBy::PivotRoot => mount::detach(Path::new(HOST)),
-        // The initial ramfs stays below, out of reach.
-        EnterBy::MoveMount => Ok(()),
-    }
-}
-
-fn restrict(capabilities: Capabilities) -> Result<(), Errno> {
-    process::set_no_new_privileges()?;
-    match capabilities {
-        Capabilities::Dropped => process::drop_capabilities(),
-        Capabilities::DroppedForRoot => {
-            process::bound_capabilities(0)?;
-            process::drop_capabilities()
-        }
-        Capabilities::Kept => Ok(()),
-        Capabilities::Exactly { kept, ambient } => {
-            process::bound_capabilities(kept.bits())?;
-            process::keep_capabilities(kept.bits(), ambient)
-        }
-    }
-}
-
-fn load(filter: &Filter) -> Result<(), Errno> {
-    let flag = |flag: &Flag| match flag {
-        Flag::Log => process::FILTER_LOG,
-        Flag::SpecAllow => process::FILTER_SPEC_ALLOW,
-    };
-    let flags = filter.flags.iter().map(flag).fold(0, |flags, flag| flags | flag);
-    process::load_filter(flags, filter.program.iter().map(|instruction| instruction.parts()))
 }
 
 fn assignment(variable: &Variable) -> OsString {
