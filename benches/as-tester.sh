@@ -20,16 +20,13 @@ fi
 
 # podman needs user ids of its own for everything in a container.
 for kind in uid gid; do
-    [ -e /etc/sub$kind ] || continue
-    echo tester:100000:65536 > /home/etc/sub$kind
-    mount --bind /home/etc/sub$kind /etc/sub$kind
+    [ ! -e /etc/sub$kind ] || echo tester:100000:65536 > /etc/sub$kind
 done
 
 # What --nv is measured with. All of it is in /usr/local and /dev: nobody else is slower by it.
 tests/install-gpus.sh "$HRUN_TEST_DRIVERS/local"
 # Apptainer looks for a driver in the loader's cache only; hrun finds this one without.
-ldconfig -X -C /home/etc/ld.so.cache /usr/local/nvidia/lib64
-mount --bind /home/etc/ld.so.cache /etc/ld.so.cache
+ldconfig -X -C /etc/ld.so.cache /usr/local/nvidia/lib64
 
 # What only root can do for `make bench-packed`: the kernel's own mounts, in this mount namespace
 # only, and cold caches, as often as they are asked for.

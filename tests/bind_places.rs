@@ -156,7 +156,7 @@ fn covers_what_hrun_shows_by_itself() {
             assert_eq!(way.probe(image.path(), &options, &format!("cat {path}")).ok(), "note");
         }
         for path in ["/tmp", "/etc", "/sys", "/home"] {
-            let options = [&*bind(data.path(), &format!(":{path}"))];
+            let options = [&*bind(data.path(), &format!(":{path}")), "--cd=/"];
             assert_eq!(way.probe(image.path(), &options, &format!("ls {path}")).lines(), ["note"]);
         }
     });

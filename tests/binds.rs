@@ -33,7 +33,7 @@ fn shows_a_single_file() {
 
 #[test]
 fn shows_the_source_at_its_own_path_by_default() {
-    let (image, data) = (Image::tiny(), Scratch::below(Path::new("/var/tmp")));
+    let (image, data) = (Image::tiny(), Scratch::elsewhere());
     data.file("note", "from the host");
     let note = format!("cat {}/note", data.path().display());
     in_every_way(|way| {
@@ -281,7 +281,7 @@ fn what_is_no_bind_is_refused() {
         ("", "it names no source"),
         (" , ,", "it names no source"),
         ("/a:/b:readonly", "'readonly' is not one of ro, rw, optional, norec"),
-        ("/a:/b:ro:rw", "has more than SRC:DST:OPT; use --mount"),
+        ("/a:/b:ro:rw", "has more than SRC:DST:OPT; write a colon of a path as \\:"),
         ("/a:b", "destination 'b' is not an absolute path"),
         ("/a:../b", "destination '../b' is not an absolute path"),
         ("/a:/b/../c", "has a '..' in it; write the path without"),

@@ -13,23 +13,11 @@ use nix::unistd::Pid;
 use super::packed::Packed;
 use super::support::groups::Delegated;
 use super::support::live::until;
+use super::support::mark::{marked, with_mark};
 use super::support::run::probe_arguments;
 use super::support::{Image, command, lacks};
 
 const LIMITS: [&str; 3] = ["--cpus=1", "--memory=64m", "--pids-limit=20"];
-
-/// The processes that were started with a mark in their environment, and what `ps` calls them.
-fn marked(mark: &str) -> Vec<(Pid, String)> {
-    let mark = format!("HRUN_TEST_RUN={mark}");
-    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let words = fs::read(format!("/proc/{pid}/environ")).ok()?;
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        let is_marked = words.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
-        is_marked.then(|| (Pid::from_raw(pid), name.trim_end().to_owned()))
-    });
-    processes.collect()
-}
 
 /// Numbers that are the same in each run (xorshift).
 struct Random(u64);
@@ -50,9 +38,9 @@ impl Random {
 
 /// Starts a command, kills one of its processes after a while, and then hrun; waits until none is left.
 /// Gives back the name of the first.
-fn killed(image: &Path, options: &[&str], mark: &str, random: &mut Random) -> Option<String> {
-    let mut run = command(probe_arguments(image, options, "sleep 30"));
-    let mut run = run.env("HRUN_TEST_RUN", mark).stderr(Stdio::null()).spawn().unwrap();
+fn killed(image: &Path, options: &[&str], mark: u64, random: &mut Random) -> Option<String> {
+    let run = command(probe_arguments(image, options, "sleep 30"));
+    let mut run = with_mark(&run, mark).stderr(Stdio::null()).spawn().unwrap();
     random.wait();
     let processes = marked(mark);
     // First a name: there may be one server, and many who run.
@@ -94,8 +82,8 @@ fn kill_at_random(starts: usize) -> BTreeMap<String, usize> {
                 let options = [limits, pid].concat();
                 for _ in 0..starts {
                     let mark =
-                        format!("{}-{starts}-{}.", std::process::id(), random.below(1 << 40));
-                    let name = killed(path, &options, &mark, &mut random);
+                        u64::from(std::process::id() % 800) << 10 | random.below(1 << 10) as u64;
+                    let name = killed(path, &options, mark, &mut random);
                     *victims.entry(name.unwrap_or_default()).or_insert(0) += 1;
                 }
             }

@@ -141,16 +141,41 @@ fn programs_that_clear_their_environment_are_listed_as_far_as_they_are_known() {
     assert!(!json.contains(&format!("\"pid\": {}", pid(&quiet))), "nothing says it is hrun's");
 }
 
+#[test]
+fn who_comes_to_a_container_under_a_filter_brings_one() {
+    let profile = Scratch::new();
+    let file = profile.file(
+        "profile.json",
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO"}]}"#,
+    );
+    let option = format!("--seccomp={}", file.display());
+    let bind = format!("--bind={}", profile.path().display());
+    let first = started(&[&option, &bind], &[]);
+    let pid_option = format!("--join-pid={}", pid(&first));
+    let image = real("bookworm");
+    let hints = ["its system calls are filtered", "--seccomp=PROFILE", "--seccomp=unconfined"];
+    join(pid(&first), &["true"]).fails(&hints);
+    outcome(&mut hrun(&[&pid_option, image.to_str().unwrap(), "true"])).fails(&hints);
+    let script = format!("chmod 600 {} 2> /dev/null; echo $?", file.display());
+    for (option, status) in [(option.as_str(), "1\n"), ("--seccomp=unconfined", "0\n")] {
+        let words = [pid_option.as_str(), option, "--", "sh", "-c", &script];
+        assert_eq!(outcome(&mut hrun(&words)).ok(), status);
+    }
+}
+
 /// With `--pid`, hrun and an init are in the container as well as the command.
 #[test]
 fn a_container_with_processes_of_its_own_is_joined_with_them() {
     let first = started(&["--pid", "--env=WHO=first"], &[]);
     let json = outcome(&mut hrun(&["--ps=json"])).ok();
     let all: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
-    let has = |found: &&serde_json::Value| {
-        found["processes"].as_array().unwrap().iter().any(|process| *process == pid(&first))
+    // hrun and the init are closed, and in no list.
+    let is_ours = |found: &&serde_json::Value| {
+        let parent = fs::read_to_string(format!("/proc/{}/stat", found["pid"])).unwrap_or_default();
+        parent.rsplit(')').next().unwrap().split_whitespace().nth(1)
+            == Some(&pid(&first).to_string())
     };
-    let container = all.iter().find(has).unwrap();
+    let container = all.iter().find(is_ours).unwrap();
     assert_eq!(container["ranks"], 1);
     let command = u32::try_from(container["pid"].as_u64().unwrap()).unwrap();
     assert_ne!(command, pid(&first), "the command, not what watches over it");
@@ -162,6 +187,12 @@ fn a_container_with_processes_of_its_own_is_joined_with_them() {
     assert_eq!((seen.status, seen.stderr.as_str()), (Some(9), ""));
     // With IMAGE, as ch-run has it.
     let (option, image) = (format!("--join-pid={command}"), real("bookworm"));
+    let words = [option.as_str(), image.to_str().unwrap(), "cat", "/proc/1/comm"];
+    assert_eq!(outcome(&mut hrun(&words)).ok(), "hrun-init\n");
+    // What was started is known better than what it watches over.
+    let seen = join(pid(&first), &["sh", "-c", "readlink /proc/self/ns/pid; echo $WHO"]).ok();
+    assert_eq!(seen, format!("{}\nfirst\n", namespace.display()));
+    let option = format!("--join-pid={}", pid(&first));
     let words = [option.as_str(), image.to_str().unwrap(), "cat", "/proc/1/comm"];
     assert_eq!(outcome(&mut hrun(&words)).ok(), "hrun-init\n");
 }

@@ -292,9 +292,10 @@ fn path_goes_on_behind_a_script_without_its_interpreter() {
 }
 
 #[test]
-fn an_empty_entry_of_path_is_the_start_directory() {
+fn relative_entries_of_path_start_in_the_start_directory_and_empty_ones_are_none() {
     let (image, _) = image_with_three();
-    assert_eq!(run(&image, &["--env=PATH=:/one", "--cd=/two"], "it").ok(), "two\n");
+    assert_eq!(run(&image, &["--env=PATH=:/one", "--cd=/two"], "it").ok(), "one\n");
+    assert_eq!(run(&image, &["--env=PATH=.:/one", "--cd=/two"], "it").ok(), "two\n");
     assert_eq!(run(&image, &["--env=PATH=../three", "--cd=/two"], "it").ok(), "three\n");
 }
 

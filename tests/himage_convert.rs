@@ -144,7 +144,7 @@ fn other_metadata_becomes_an_oci_configuration_and_stays() {
     convert(plain.path(), &packed, &[]);
     convert(&packed, &made, &[]);
     assert!(made.join("bin/sh").exists() && !made.join("rootfs").exists());
-    same(&whole_seconds(&listing(&made)), &whole_seconds(&listing(plain.path())));
+    same(&whole_seconds(&listing(&made)), &whole_seconds(&flattened(listing(plain.path()))));
 }
 
 #[test]
@@ -180,19 +180,28 @@ fn what_is_there_stays_unless_told_otherwise() {
     let file = scratch.file("x.sqfs", "precious");
     let directory = scratch.directory("made");
     scratch.file("made/precious", "x");
-    for to in [&file, &directory] {
+    let old = scratch.directory("old");
+    in_shell(&old, "mkdir etc usr bin; touch etc/old");
+    for to in [&file, &old] {
         complains(
             &himage([Path::new("convert"), image.path(), to]),
             &["it is there already", "--force"],
         );
     }
     assert_eq!(fs::read(&file).unwrap(), b"precious");
-    for to in [&file, &directory] {
+    for to in [&file, &old] {
         convert(image.path(), to, &["--force"]);
     }
     assert!(fs::read(&file).unwrap().starts_with(b"hsqs"));
-    assert!(directory.join("bin/sh").exists() && !directory.join("precious").exists());
-    assert_eq!(left(&scratch), ["made", "x.sqfs"]);
+    assert!(old.join("bin/sh").exists() && !old.join("etc/old").exists());
+    for force in [&[][..], &["--force"]] {
+        let words = [Path::new("convert"), image.path(), &directory];
+        let outcome = himage(words.into_iter().chain(force.iter().map(Path::new)));
+        complains(&outcome, &["it is a directory that is no image", "choose another name"]);
+        assert!(!outcome.stderr.contains("rm "), "{}", outcome.stderr);
+    }
+    assert_eq!(fs::read(directory.join("precious")).unwrap(), b"x");
+    assert_eq!(left(&scratch), ["made", "old", "x.sqfs"]);
 }
 
 /// The names in a directory, hidden ones too.
@@ -272,7 +281,7 @@ fn a_killed_command_leaves_nothing_that_looks_finished() {
     let big = scratch.directory("big");
     in_shell(
         &big,
-        "for i in $(seq 300); do head -c 20000 /dev/urandom > $i; done; mkdir d; ln 1 d/1",
+        "for i in $(seq 300); do head -c 20000 /dev/urandom > $i; done; mkdir d bin etc usr; ln 1 d/1",
     );
     let layer = Archive::new().file("x", "x").end();
     let image = layout(&scratch, "layout", &[("gzip -c", layer)], "");

@@ -27,33 +27,24 @@ fn with_holes(pieces: &[(u64, u64)], size: u64, stored: u64) -> [u8; 512] {
     summed(block)
 }
 
+/// What is said of names that lead out.
+const OUT: &str = "leads out of the image's root directory by '..'";
+
 /// Archives, and what is said of each.
 fn names(outside: &str) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let new = Archive::new;
     let deep = "d/".repeat(600);
     vec![
-        ("absolute name", new().file(format!("{outside}/new"), "x").end(), "an absolute path"),
-        ("absolute directory", new().directory(format!("{outside}/new")).end(), "an absolute path"),
+        ("name that goes up", new().file("../new", "x").end(), OUT),
+        ("name that goes up later", new().directory("a").file("a/../../new", "x").end(), OUT),
+        ("name that goes up from the root", new().file("/../new", "x").end(), OUT),
         (
-            "absolute name, long",
-            new().long_name(format!("{outside}/new")).file("x", "x").end(),
-            "an absolute path",
+            "name of PAX that goes up",
+            new().pax(&[("path", b"/a/../../new")]).file("x", "x").end(),
+            OUT,
         ),
-        (
-            "absolute name of PAX",
-            new().pax(&[("path", outside.as_bytes())]).file("x", "x").end(),
-            "an absolute path",
-        ),
-        ("name that goes up", new().file("../new", "x").end(), "'..' in it"),
-        (
-            "name that goes up later",
-            new().directory("a").file("a/../../new", "x").end(),
-            "'..' in it",
-        ),
-        ("name that goes up and back", new().file("a/../b", "x").end(), "'..' in it"),
-        ("name that is up", new().directory("..").end(), "'..' in it"),
-        ("name that ends up", new().directory("a/..").end(), "'..' in it"),
-        ("symbolic link that goes up", new().symlink("../new", "x").end(), "'..' in it"),
+        ("name that is up", new().directory("..").end(), OUT),
+        ("symbolic link that goes up", new().symlink("../new", "x").end(), OUT),
         ("empty name", new().file("", "x").end(), "its name is empty"),
         ("name with NUL", new().pax(&[("path", b"a\0b")]).file("x", "x").end(), "a NUL byte"),
         ("long name", new().long_name("a".repeat(300)).file("x", "x").end(), "longer than 255"),
@@ -76,12 +67,12 @@ fn links(outside: &str) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let new = Archive::new;
     let secret = format!("{outside}/secret");
     vec![
-        ("hard link to outside", new().link("x", &secret).end(), "an absolute path"),
-        ("hard link that goes up", new().link("x", "../outside/secret").end(), "'..' in it"),
+        ("hard link to outside", new().link("x", &secret).end(), "no such file"),
+        ("hard link that goes up", new().link("x", "../outside/secret").end(), OUT),
         (
             "hard link of PAX",
             new().pax(&[("linkpath", secret.as_bytes())]).link("x", "y").end(),
-            "an absolute path",
+            "no such file",
         ),
         (
             "hard link through a symbolic link",
@@ -137,7 +128,7 @@ fn sizes() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         (
             "greatest size",
             new().raw(sized(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff")).end(),
-            "larger than 4096 MiB",
+            "not complete",
         ),
         ("size of letters", new().raw(sized(b"0000000000z\0")).end(), "no number that can be"),
         ("size of PAX", new().pax(&[("size", b"-1")]).file("x", "x").end(), "makes no sense"),
@@ -213,7 +204,6 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "no header where one should be",
         ),
         ("no archive", vec![b'a'; 5000], "it is no tar archive"),
-        ("nothing", Vec::new(), "it is empty"),
         ("unknown type", new().member(b'Q', "x", "", 0o644, "").end(), "of a kind that no archive"),
         (
             "several volumes",
@@ -289,7 +279,7 @@ fn hostile_archives_are_refused() {
     let outside = scratch.join("outside").display().to_string();
     let before = fingerprint(&scratch.join("outside"));
     let cases: Vec<_> = [names(&outside), links(&outside), sizes(), broken(), holes()].concat();
-    assert!(cases.len() > 60, "{}", cases.len());
+    assert!(cases.len() > 55, "{}", cases.len());
     for (name, archive, said) in cases {
         refused(&scratch, name, &archive, said);
     }
@@ -304,7 +294,7 @@ fn hostile_archives_are_refused() {
 #[test]
 fn marks_that_mark_nothing_are_refused() {
     let scratch = Scratch::new();
-    for name in [".wh.", ".wh..", ".wh...", "a/.wh...", ".wh.a/b", "a/.wh.b/c/d"] {
+    for name in [".wh.", ".wh..", ".wh...", "a/.wh..."] {
         let layer = Archive::new().directory("a").file(name, "").end();
         let image = layout(&scratch, "layout", &[("", layer)], "");
         let outcome = himage([Path::new("convert"), &image, &scratch.join("made")]);
@@ -354,27 +344,20 @@ fn links_stay_in_the_image() {
     }
 }
 
-/// A few kilobytes that become gigabytes are not written.
+/// A few kilobytes that become gigabytes are refused, unless their user says what they are. That
+/// files of zeros are no such thing, tests/himage_holes.rs shows.
 #[test]
 fn bombs_are_refused() {
     let scratch = Scratch::new();
-    let bomb = |script: &str| filtered(script, b"");
-    let head = header(b'0', b"zeros", b"", 0o644, 20 << 30);
-    let head: String = head.iter().map(|byte| format!("\\{byte:03o}")).collect();
-    for (name, script) in [
-        (
-            "in a file",
-            format!("{{ {{ printf '{head}'; head -c 1M /dev/zero; }} | zstd -q -1 -c; }}"),
-        ),
-        ("behind its end", "{ head -c 5G /dev/zero | zstd -q -1 -c; }".to_owned()),
-    ] {
-        let file = scratch.file("bomb.tar.zst", bomb(&script));
-        assert!(file.metadata().unwrap().len() < 2 << 20);
-        let made = scratch.join("made");
-        complains(
-            &himage([Path::new("convert"), &file, &made]),
-            &["larger than 4096 MiB without compression"],
-        );
-        assert!(!made.exists(), "{name}");
-    }
+    let script = "{ head -c 5G /dev/zero | zstd -q -1 -c; }";
+    let file = scratch.file("bomb.tar.zst", filtered(script, b""));
+    assert!(file.metadata().unwrap().len() < 2 << 20);
+    let made = scratch.join("made");
+    complains(
+        &himage([Path::new("convert"), &file, &made]),
+        &["larger than 4096 MiB without compression", "--any-size"],
+    );
+    assert!(!made.exists());
+    himage([Path::new("--any-size"), Path::new("convert"), &file, &made]).ok();
+    assert_eq!(fs::read_dir(made).unwrap().count(), 0);
 }

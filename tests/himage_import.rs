@@ -150,7 +150,7 @@ fn an_image_is_unpacked_to_a_directory_of_its_own() {
     import("./app").fails_as(
         "himage",
         125,
-        &["import to ./app: it is there already", "rm -r ./app"],
+        &["import to ./app: it is there already", "hint: choose another name"],
     );
     import("./no/such").fails_as("himage", 125, &["./no/such", "mkdir -p ./no"]);
     let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();

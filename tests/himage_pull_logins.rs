@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use super::himage_pull_lies::Shelf;
 use super::support::Scratch;
 use super::support::live::outcome_in_time;
 use super::support::registry::{Authority, Himage, Kind, Layout, Registry, USER, noise};
@@ -26,12 +27,12 @@ fn with_password() -> (Registry, String) {
 }
 
 /// A file of logins in which there is one for a registry.
-fn auths(key: &str, user: &str, password: &str) -> String {
+pub fn auths(key: &str, user: &str, password: &str) -> String {
     json!({ "auths": { key: { "auth": base64(format!("{user}:{password}").as_bytes()) } } })
         .to_string()
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for three in bytes.chunks(3) {
@@ -147,7 +148,11 @@ fn without_a_login_it_is_said_how_to_make_one() {
     assert!(!words.contains("wrong-word"), "{words}");
     scratch.file("auth.json", "{nonsense");
     let mut garbled = pull_with(&himage, &name, "REGISTRY_AUTH_FILE", file);
-    himage.refuses(&mut garbled, &[&place, "not JSON", "mv "]);
+    let outcome = outcome_in_time(&mut garbled);
+    assert_eq!(outcome.status, Some(125));
+    for part in [&place, "not JSON", "mv ", "says 401", "found no login"] {
+        assert!(outcome.stderr.contains(part), "no '{part}' in:\n{}", outcome.stderr);
+    }
 }
 
 /// A server of tokens that a real registry believes: it signs what that registry verifies.
@@ -340,21 +345,56 @@ fn no_login_goes_where_a_registry_sends_us() {
     assert!(asked.iter().all(|it| it.header("authorization").is_none()), "{asked:?}");
 }
 
-/// A token server that is not encrypted would get the password of one that is.
+/// A token server that is not encrypted would get the password of one that is. A stranger has none to lose.
 #[test]
 fn no_password_goes_where_it_could_be_read() {
     let authority = Authority::new();
     let (certificate, key) = authority.sign("DNS:localhost");
     let tokens = Web::start(|_| answer(200, "{\"token\":\"t\"}"));
-    let realm = tokens.port;
-    let web = Web::start_tls(&certificate, &key, move |_| {
+    let (realm, shelf) = (tokens.port, Shelf::new());
+    let web = Web::start_tls(&certificate, &key, move |asked| {
+        if asked.header("authorization") == Some("Bearer t") {
+            return shelf.honest(asked);
+        }
         let challenge = format!("Bearer realm=\"http://127.0.0.1:{realm}/token\"");
         Said::Answer(401, vec![("WWW-Authenticate", challenge)], Vec::new())
     });
-    let himage = Himage::new();
     let ca = authority.file();
-    let name = format!("localhost:{}/app", web.port);
-    let pull = &mut himage.command(&["pull", &name, "--ca", ca.to_str().unwrap()]);
-    himage.refuses(pull, &["wants tokens from 127.0.0.1", "not encrypted"]);
+    let registry = format!("localhost:{}", web.port);
+    let words = ["pull", &format!("{registry}/app"), "--ca", ca.to_str().unwrap()];
+    let himage = Himage::new();
+    let scratch = Scratch::new();
+    let file = scratch.file("auth.json", auths(&registry, USER.0, USER.1));
+    let mut with_login = himage.command(&words);
+    with_login.env("REGISTRY_AUTH_FILE", file);
+    himage.refuses(&mut with_login, &["wants tokens from 127.0.0.1", "not encrypted"]);
     assert!(tokens.asked().is_empty());
+    himage.run(&words).succeeds();
+    assert!(tokens.asked().iter().all(|asked| asked.header("authorization").is_none()));
+}
+
+/// A registry behind what encrypts for it names itself without encryption.
+#[test]
+fn a_token_server_on_the_same_host_is_asked_with_encryption() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.sign("DNS:localhost");
+    let shelf = Shelf::new();
+    let basic = format!("Basic {}", base64(format!("{}:{}", USER.0, USER.1).as_bytes()));
+    let web = Web::start_tls(&certificate, &key, move |asked| {
+        match asked.header("authorization") {
+            Some("Bearer t") => return shelf.honest(asked),
+            Some(shown) if shown == basic => return answer(200, "{\"token\":\"t\"}"),
+            _ => {}
+        }
+        let challenge = "Bearer realm=\"http://localhost/service/token\"".to_owned();
+        Said::Answer(401, vec![("WWW-Authenticate", challenge)], Vec::new())
+    });
+    let ca = authority.file();
+    let registry = format!("localhost:{}", web.port);
+    let scratch = Scratch::new();
+    let file = scratch.file("auth.json", auths(&registry, USER.0, USER.1));
+    let himage = Himage::new();
+    let mut pull =
+        himage.command(&["pull", &format!("{registry}/app"), "--ca", ca.to_str().unwrap()]);
+    outcome_in_time(pull.env("REGISTRY_AUTH_FILE", file)).succeeds();
 }

@@ -43,6 +43,30 @@ fn unsafe_code_has_one_address() {
     }
 }
 
+/// Text of others reaches no terminal but by the functions that write controls out.
+#[test]
+fn messages_are_written_in_one_place() {
+    let writers = ["cli/hrun/report.rs", "cli/himage/report.rs", "runtime/src/sys/group.rs"];
+    let ways = ["stderr()", "stdout()", "println!", "eprint!", " print!", "STDERR_FILENO", "dbg!"];
+    let mut seen = 0;
+    for (name, text) in sources() {
+        let is_program = !["tests/", "benches/"].iter().any(|place| name.starts_with(place))
+            && !name.contains("/tests");
+        if !is_program {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod").next().unwrap();
+        let uses = ways.iter().filter(|way| code.contains(**way)).count();
+        if writers.contains(&name.as_str()) {
+            seen += 1;
+            assert!(uses > 0 && code.contains("lines_shown("), "{name} writes text as it is");
+        } else {
+            assert_eq!(uses, 0, "{name} writes to a terminal, past report.rs");
+        }
+    }
+    assert_eq!(seen, writers.len());
+}
+
 #[test]
 fn deciding_code_does_no_io() {
     for (name, text) in sources() {
@@ -166,4 +190,29 @@ fn every_decision_is_listed_by_its_number() {
     numbers.sort();
     let wanted: Vec<String> = (1..=numbers.len()).map(|number| format!("{number:04}")).collect();
     assert_eq!(numbers, wanted);
+}
+
+/// `std` takes a directory that cannot be closed, and a thread that cannot be started, for a fault of the
+/// program; himage has its own ways (`images/src/own.rs`, `threads.rs`).
+#[test]
+fn nothing_in_himage_panics_by_design() {
+    for (name, text) in sources() {
+        let is_himage = ["cli/himage/", "images/src/", "registry/src/"];
+        if !is_himage.iter().any(|part| name.starts_with(part)) || name.ends_with("/docs.rs") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for word in [
+            "fs::read_dir",
+            "remove_dir_all",
+            "scope.spawn(",
+            "thread::spawn(",
+            "enable_steady_tick",
+            ".expect(",
+            ".unwrap()",
+            "panic!",
+        ] {
+            assert!(!code.contains(word), "{name} has {word}");
+        }
+    }
 }

@@ -225,7 +225,7 @@ fn the_caller_is_in_passwd_and_group() {
         assert_eq!(Path::new(caller[5]), user.home);
         assert_eq!(caller[6], "/bin/sh", "the host's shell does not exist inside");
         assert_eq!(entry(&passwd, "root")[2], "0");
-        assert_eq!(passwd.len(), 2);
+        assert_eq!(passwd.len(), 3);
         let group = lines_of(way, &image, &[], "/etc/group");
         assert!(group.iter().any(|line| line.split(':').nth(2) == Some(&gid)), "{group:?}");
     });
@@ -257,7 +257,7 @@ fn all_groups_of_the_caller_have_their_names() {
         assert_eq!(entry(&group, "projecta"), ["projecta", "x", "20101", "tester"]);
         assert_eq!(entry(&group, "projectb"), ["projectb", "x", "20102", "tester"]);
         assert_eq!(entry(&group, "root")[2], "0");
-        assert_eq!(group.len(), 4);
+        assert_eq!(group.len(), 5);
     });
 }
 
@@ -278,14 +278,14 @@ fn the_caller_replaces_users_and_groups_of_the_image_with_the_same_name_or_id() 
     in_every_way(|way| {
         let passwd = lines_of(way, &image, &[], "/etc/passwd");
         let names: Vec<_> = passwd.iter().map(|line| line.split(':').next().unwrap()).collect();
-        assert_eq!(names, ["root", "daemon", "tester"]);
+        assert_eq!(names, ["root", "daemon", "nobody", "tester"]);
         assert_eq!(
             entry(&passwd, "tester")[2..6],
             ["20001", "20001", "Test User,Room 1", "/home/tester"]
         );
         let group = lines_of(way, &image, &[], "/etc/group");
         let names: Vec<_> = group.iter().map(|line| line.split(':').next().unwrap()).collect();
-        assert_eq!(names, ["root", "mail", "tester", "projecta", "projectb"]);
+        assert_eq!(names, ["root", "mail", "nogroup", "tester", "projecta", "projectb"]);
         assert_eq!(entry(&group, "projecta")[2], "20101");
     });
 }
@@ -330,7 +330,7 @@ fn an_id_the_image_knows_keeps_the_images_name() {
     image.file("etc/group", "root:x:0:\napps:x:5678:app\n");
     for (options, name) in [(&["--root"][..], "root"), (&["-u1234", "-g5678"], "app")] {
         let passwd = lines_of(Way(&[]), &image, options, "/etc/passwd");
-        assert_eq!(passwd.len(), 2, "{options:?} {passwd:?}");
+        assert_eq!(passwd.len(), 3, "{options:?} {passwd:?}");
         let id = hrun(options.iter().chain(&[image.path().to_str().unwrap(), "/bin/id", "-un"]));
         assert_eq!(id.ok(), format!("{name}\n"));
     }
@@ -382,6 +382,67 @@ fn a_caller_in_no_file_is_known_by_the_environment() {
         entry(&passwd, "ldap"),
         ["ldap", "x", "20077", "20078", "", "/home/ldap", "/bin/sh"]
     );
+}
+
+/// The id the kernel shows for groups and users that mean nothing inside.
+#[test]
+fn what_belongs_to_others_has_a_name_in_every_image() {
+    let named = |passwd: &str, group: &str, options: &[&str]| {
+        let image = Image::tiny();
+        image.file("etc/passwd", passwd);
+        image.file("etc/group", group);
+        let name = |file: &str| {
+            let lines = lines_of(Way(&[]), &image, options, file);
+            let mut found = lines.iter().filter(|line| line.split(':').nth(2) == Some("65534"));
+            let name = found.next().map(|line| line.split(':').next().unwrap().to_owned());
+            assert_eq!(found.count(), 0, "{lines:?}");
+            name.unwrap_or_else(|| panic!("{lines:?}"))
+        };
+        [name("/etc/passwd"), name("/etc/group")]
+    };
+    let root = "root:x:0:0:root:/root:/bin/sh\n";
+    for options in [&[][..], &["--root"], &["-u1234", "-g5678"]] {
+        assert_eq!(named(root, "root:x:0:\n", options), ["nobody", "nogroup"]);
+        // As Red Hat 7 and Alpine have them.
+        let seven = format!("{root}nobody:x:99:99:Nobody:/:/sbin/nologin\n");
+        let groups = "root:x:0:\nnogroup:x:98:\nnobody:x:99:\n";
+        assert_eq!(named(&seven, groups, options), ["nfsnobody", "nfsnobody"]);
+        let alpine = format!("{root}nobody:x:65534:65534:nobody:/:/sbin/nologin\n");
+        assert_eq!(named(&alpine, "root:x:0:\nnobody:x:65534:\n", options), ["nobody", "nobody"]);
+    }
+    for image in [real("bookworm"), real("musl"), real("trixie")] {
+        let seen = hrun([image.as_os_str(), "sh".as_ref(), "-c".as_ref(), "id -Gn".as_ref()]);
+        seen.ok();
+    }
+}
+
+#[test]
+fn a_caller_in_no_database_has_the_home_of_the_environment() {
+    if lacks("root") {
+        return;
+    }
+    let image = Image::in_scratch(Scratch::below(Path::new("/var/tmp")));
+    let entry_with = |variables: &[(&str, &str)]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "20077", "--regid", "20078", "--clear-groups", "--"])
+            .arg(program("hrun"))
+            .arg(image.path())
+            .args(["/bin/probe", "cat", "/etc/passwd"])
+            .env_clear()
+            .envs(variables.iter().copied())
+            .current_dir("/");
+        let lines = outcome(&mut command).lines();
+        let found = lines.iter().find(|line| line.split(':').nth(2) == Some("20077"));
+        found.unwrap_or_else(|| panic!("{lines:?}")).clone()
+    };
+    let path = ("PATH", "/usr/bin:/bin");
+    assert_eq!(
+        entry_with(&[path, ("HOME", "/home/x")]),
+        "user20077:x:20077:20078::/home/x:/bin/sh"
+    );
+    assert_eq!(entry_with(&[path, ("USER", "me")]), "me:x:20077:20078::/:/bin/sh");
+    assert_eq!(entry_with(&[path]), "user20077:x:20077:20078::/:/bin/sh");
 }
 
 #[test]

@@ -123,8 +123,8 @@ fn a_layer_on_an_image_of_root_keeps_files() {
     let layer = Scratch::new();
     let option = overlay(&layer.join("layer"));
     let run = |script: &str| hrun([&option, image.to_str().unwrap(), "/bin/sh", "-c", script]);
-    run("mkdir /data && echo x > /data/x && echo y > /var/tmp/y").ok();
-    assert_eq!(run("cat /data/x /var/tmp/y").ok(), "x\ny\n");
+    run("mkdir /data && echo x > /data/x && echo y > /var/y").ok();
+    assert_eq!(run("cat /data/x /var/y").ok(), "x\ny\n");
 }
 
 #[test]
@@ -235,8 +235,7 @@ fn a_layer_is_used_by_one_run_at_a_time() {
 fn ranks_of_a_step_are_one_run_in_their_layer() {
     let (image, layer, home) = (real("bookworm"), Scratch::new(), Scratch::new());
     let option = overlay(&layer.join("layer"));
-    let start =
-        |rank| Waiting::with(&[("SLURM_PROCID", rank)], "layer", &image, &[&option], &home);
+    let start = |rank| Waiting::with(&[("SLURM_PROCID", rank)], "layer", &image, &[&option], &home);
     let (first, second) = (start("0"), start("1"));
     assert_eq!(first.namespaces(), second.namespaces());
     // Another image is another run, and so is a run outside of the step.

@@ -216,7 +216,7 @@ fn charliecloud_environments_follow_charliecloud() {
 }
 
 /// An image as Singularity and Apptainer make it of a Docker image and a definition file.
-fn singularity_image(environment: &str) -> Image {
+pub fn singularity_image(environment: &str) -> Image {
     let image = Image::tiny();
     image.file(
         ".singularity.d/env/10-docker2singularity.sh",
@@ -226,84 +226,6 @@ fn singularity_image(environment: &str) -> Image {
     image.file(".singularity.d/env/90-environment.sh", environment);
     image.file(".singularity.d/labels.json", r#"{"org.label-schema.schema-version": "1.0"}"#);
     image
-}
-
-#[test]
-fn singularity_environments_apply() {
-    let image = singularity_image(
-        "#!/bin/sh\n# set by %environment\nexport A='x y'\n  export B=$A:$NO\n\
-         export TORCH=${TORCH}.1\n",
-    );
-    let seen = variables(image.path(), &["A", "B", "TORCH", "LANG"], &["LANG=de"], &[]);
-    assert_eq!(seen, ["A=x y", "B=x y", "TORCH=2.4.1", "LANG=de"]);
-    let path = environment(image.path(), &["PATH=/bin"], &[]).remove("PATH");
-    assert_eq!(path.as_deref(), Some("/opt/app:/bin"));
-}
-
-#[test]
-fn code_of_singularity_environments_is_reported_and_not_run() {
-    let image = singularity_image(
-        "export A=1\nif [ -n \"$X\" ]; then\n    export B=1\nfi\ncase $Y in\n*) export C=1;;\nesac\n\
-         . /opt/setup.sh\nD=1\nexport D\nexport E=2\n",
-    );
-    let names = ["A", "B", "C", "D", "E"];
-    assert_eq!(variables(image.path(), &names, &[], &[]), ["A=1", "B", "C", "D", "E=2"]);
-
-    assert_eq!(hrun([image.path(), Path::new("/bin/true")]).ok(), "");
-    let words = [Path::new("-v"), image.path(), Path::new("/bin/true")];
-    let notes = hrun(words).stderr;
-    for line in ["export B=1", "*) export C=1;;", ". /opt/setup.sh", "D=1", "export D"] {
-        let note = format!("hrun: note: not applied: 90-environment.sh: {line}\n");
-        assert!(notes.contains(&note), "no {line} in\n{notes}");
-    }
-    assert!(!notes.contains("export E=2"), "{notes}");
-}
-
-/// What hrun makes of one line of an environment script: `A=..` and `B=..` behind it.
-#[track_caller]
-fn after(line: &str) -> Vec<String> {
-    let image = singularity_image(&format!("{line}\nexport AFTER=1\n"));
-    variables(image.path(), &["A", "B", "AFTER"], &[], &[])
-}
-
-#[test]
-fn singularity_lines_with_more_than_an_assignment_are_not_applied() {
-    for line in [
-        "export A=$(date)",
-        "export A=`date`",
-        "export A=\"$(date)\"",
-        "export A=1; export B=2",
-        "export A=1 && export B=2",
-        "export A=1 B=2",
-        "export A=1 | cat",
-        "export A=~/x",
-    ] {
-        assert_eq!(after(line), ["A", "B", "AFTER=1"], "{line}");
-    }
-}
-
-#[test]
-fn a_joined_line_is_never_applied_by_halves() {
-    let seen = after("export A=/a:\\\n/b");
-    assert!(seen == ["A", "B", "AFTER=1"] || seen == ["A=/a:/b", "B", "AFTER=1"], "{seen:?}");
-}
-
-#[test]
-fn a_block_on_one_line_ends_there() {
-    for line in [
-        "if [ -n \"$X\" ]; then export A=1; fi",
-        "for x in a b; do export A=$x; done",
-        "case $X in *) export A=1;; esac",
-    ] {
-        assert_eq!(after(line), ["A", "B", "AFTER=1"], "{line}");
-    }
-}
-
-#[test]
-fn lines_of_shell_functions_are_not_applied() {
-    for line in ["setup() {\nexport A=1\n}", "setup()\n{\nexport A=1\n}", "(\nexport A=1\n)"] {
-        assert_eq!(after(line), ["A", "B", "AFTER=1"], "{line}");
-    }
 }
 
 #[test]
@@ -388,4 +310,15 @@ fn without_metadata_and_shell_bin_sh_runs() {
     for shell in ["SHELL=/no/such/shell", "SHELL=", "SHELL=relative"] {
         assert_eq!(hrun_with([shell], [image.path()]).ok(), "bin sh\n", "{shell}");
     }
+}
+
+/// JSON may hold what no variable and no argument can.
+#[test]
+fn a_nul_in_metadata_is_an_error_that_names_it() {
+    let cut = Bundle::with_image_configuration(r#"{"Env": ["A=1", "CUT=a\u0000b"]}"#);
+    let path = cut.path().to_str().unwrap();
+    hrun([path, "/bin/probe", "env", "A"])
+        .fails(&["cannot use the image's metadata in ", "variable CUT has a NUL byte in it"]);
+    let cut = Bundle::with_image_configuration(r#"{"Cmd": ["/bin/true", "a\u0000b"]}"#);
+    hrun([cut.path()]).fails(&["cannot run a\\x00b: there is a NUL in it", "from: image: "]);
 }

@@ -34,11 +34,12 @@ impl Packed {
         Packed::new(Image::tiny().path(), &[])
     }
 
-    /// The packed Debian, under a name of its own.
+    /// The packed Debian, as a file of a test's own.
     pub fn debian() -> Self {
         let scratch = Scratch::new();
         let path = scratch.join("debian.sqfs");
-        std::os::unix::fs::symlink(packed_debian(), &path).unwrap();
+        // A file of its own: by that it is known who serves it.
+        fs::copy(packed_debian(), &path).unwrap();
         Packed { path, _scratch: scratch }
     }
 }
@@ -53,7 +54,7 @@ pub fn packed_debian() -> PathBuf {
 #[test]
 fn every_compressor_runs_in_every_way() {
     let image = Image::tiny();
-    for compressor in ["gzip", "xz", "lz4", "zstd"] {
+    for compressor in ["gzip", "xz", "lzo", "lz4", "zstd"] {
         let packed = Packed::new(image.path(), &["-comp", compressor, "-b", "64K"]);
         in_every_way(|way| {
             for words in ["args a b", "cwd", "kind / /bin /bin/sh /nothing", "cat /etc/group"] {
@@ -131,7 +132,8 @@ for top in ('/usr', '/var'):
             facts += [(x, os.getxattr(p, x, follow_symlinks=False))
                       for x in names]
             print(facts)
-        directories.sort()
+        # The host's, or a link to /tmp.
+        directories[:] = sorted(d for d in directories if path + '/' + d != root + '/var/tmp')
 ";
 
 #[test]
@@ -212,7 +214,7 @@ fn what_the_image_says_of_itself_counts() {
 fn images_that_cannot_be_read_are_explained() {
     let (image, scratch) = (Image::tiny(), Scratch::new());
     let whole = fs::read(Packed::new(image.path(), &[]).path).unwrap();
-    let lzo = fs::read(Packed::new(image.path(), &["-comp", "lzo"]).path).unwrap();
+    let lzma = [&whole[..20], &[2, 0], &whole[22..]].concat();
     let old = [&whole[..28], &[3, 0], &whole[30..]].concat();
     let zeros = [&whole[..96], &vec![0; whole.len() - 96]].concat();
     for (name, bytes, parts) in [
@@ -222,8 +224,8 @@ fn images_that_cannot_be_read_are_explained() {
             ["it ends before the end of its superblock", "copy or make it again"],
         ),
         ("cut", &whole[..5000], ["it ends before the end of its", "copy or make it again"]),
-        ("lzo", &lzo, ["compressed by lzo; gzip, xz, lz4 and zstd", "-comp zstd"]),
-        ("old", &old, ["version 3.0, not 4.0", "-comp zstd"]),
+        ("lzma", &lzma, ["compressed by lzma; gzip, xz, lzo, lz4 and zstd", "unsquashfs -d "]),
+        ("old", &old, ["version 3.0, not 4.0", "unsquashfs -d "]),
         ("zeros", &zeros, ["its inode table", "copy or make it again"]),
     ] {
         let file = scratch.file(name, bytes).display().to_string();

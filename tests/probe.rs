@@ -30,6 +30,7 @@ probe unlink PATH        prints the error, if any
 probe fds                the open descriptors and where they lead
 probe status FIELD...    fields of /proc/self/status
 probe mounts             mount points and their options
+probe state PATH...      all that restricts this process, and what can be written below each PATH
 probe exit STATUS        ends with a status
 probe raise SIGNAL       ends by a signal, by number
 probe await SIGNAL...    prints 'ready', then the name of each signal as it arrives; ends at the last
@@ -69,6 +70,7 @@ fn main() {
         "fds" => fds(),
         "status" => status(&words),
         "mounts" => mounts(),
+        "state" => state(&words),
         "exit" => exit(words[0].to_str().unwrap().parse().unwrap()),
         "raise" => raise(signal(&words[0])).unwrap(),
         "await" => await_signals(&words),
@@ -193,6 +195,38 @@ fn mounts() {
         let fields: Vec<&str> = line.split(' ').collect();
         println!("{} {}", fields[4], fields[5]);
     }
+}
+
+/// What a container gives and forbids, in lines that are the same for the same container.
+fn state(paths: &[OsString]) {
+    let fields = ["NoNewPrivs", "Seccomp", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "Uid"];
+    status(&fields.map(OsString::from));
+    for file in ["uid_map", "gid_map", "setgroups"] {
+        print!("{file} {}", fs::read_to_string(format!("/proc/self/{file}")).unwrap());
+    }
+    println!("in {}", std::env::current_dir().unwrap().display());
+    println!("isolated {}", getppid().as_raw() == 0 || getpid().as_raw() < 10);
+    for path in paths {
+        let name = Path::new(path).join(".probe");
+        let errno =
+            |error: std::io::Error| nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        let written = fs::write(&name, "").map_err(errno);
+        let _ = fs::remove_file(&name);
+        // Where others can write too there are other names each time.
+        let read = fs::read_dir(path).map_err(errno);
+        let names = read.map(|entries| {
+            let names = entries.map(|entry| entry.unwrap().file_name());
+            names.filter(|_| written.is_err()).collect::<std::collections::BTreeSet<OsString>>()
+        });
+        println!("{} {written:?} {names:?}", path.display());
+    }
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers: std::collections::BTreeSet<OsString> =
+        descriptors.map(|entry| entry.unwrap().file_name()).collect();
+    println!("descriptors {numbers:?}");
+    mounts();
+    let variables: std::collections::BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    variables.iter().for_each(|(name, value)| println!("{}={}", name.display(), value.display()));
 }
 
 fn signal(word: &OsString) -> Signal {

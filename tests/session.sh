@@ -3,9 +3,10 @@
 #
 #     tests/session.sh TARGET_DIR COMMAND [ARG]...
 #
-# As root: in a mount namespace of its own, with an ordinary user `tester` in /etc/passwd, a /home
-# in memory that shows the test images, drivers and programs where everybody can reach them, and
-# file systems with odd mount flags. All of it is gone when COMMAND ends; nothing outside is touched.
+# As root: in a mount namespace of its own, with an /etc of its own, in which an ordinary user
+# `tester` is in the passwd file, a /home in memory that shows the test images, drivers and programs
+# where everybody can reach them, and file systems with odd mount flags. All of it is gone when
+# COMMAND ends; nothing outside is touched.
 #
 # As an ordinary user: as that user, on the machine as it is; what then cannot be tested must be
 # declared (HRUN_TEST_LACKS=root).
@@ -16,8 +17,9 @@ target=$(realpath "$1")
 shift
 export HRUN_TEST_TARGET="$target"
 
-# A shell that starts a job in the background has it ignore these, and so would every command.
-as_started_by_hand="env --default-signal=INT,QUIT"
+# Signals that are ignored stay so in every command: nohup leaves SIGHUP, a shell that starts a job
+# in the background SIGINT and SIGQUIT, other programs others.
+as_started_by_hand="env --default-signal"
 
 if [ "$(id -u)" != 0 ]; then
     export HRUN_TEST_IMAGES="$target/images" HRUN_TEST_DRIVERS="$target/drivers"
@@ -35,6 +37,16 @@ mkdir -p /home/tester /home/other /home/images /home/drivers /home/programs /hom
     /home/nosuid /home/noexec
 
 # Two users: one who runs the tests, one to whom things belong that tester must not touch.
+# In an /etc of the session: a bind on a file of the machine's disappears as soon as another process
+# renames a new one into its place, as useradd does.
+mount -t tmpfs -o mode=755 etc /home/etc
+copied=
+for _ in 1 2 3 4 5; do
+    # A file that vanishes meanwhile, a lock of useradd's for one, fails one attempt.
+    ! cp -a /etc/. /home/etc 2> /home/copy || { copied=1 && break; }
+done
+[ -n "$copied" ] || { cat /home/copy >&2 && exit 1; }
+rm -f /home/copy
 for file in passwd group; do
     grep -vE '^(tester|other|project[ab]):' "/etc/$file" > "/home/etc/$file"
 done
@@ -48,8 +60,8 @@ other:x:20002:
 projecta:x:20101:tester
 projectb:x:20102:tester
 EOF
-mount --bind /home/etc/passwd /etc/passwd
-mount --bind /home/etc/group /etc/group
+mount --move /home/etc /etc
+rmdir /home/etc
 chown 20001:20001 /home/tester
 chown 20002:20002 /home/other
 chmod 700 /home/tester /home/other

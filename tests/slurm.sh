@@ -25,8 +25,8 @@ nodes=3
 here=$(hostname)
 PATH=$PATH:/usr/sbin:/sbin
 export SLURM_CONF="$dir/slurm.conf"
-# A shell that starts a job in the background has it ignore these, and so would every rank.
-by_hand="env --default-signal=INT,QUIT"
+# A shell that starts a job in the background has it ignore SIGINT and SIGQUIT, and so would every rank.
+by_hand="env --default-signal"
 daemons=
 # The nodes' host names as the kernel knows them (namespaces(7)).
 names=

@@ -63,13 +63,15 @@ impl Place {
 
     /// The processes of a name that work at this place.
     fn processes(&self, name: &str) -> Vec<Pid> {
-        let place = self.scratch.path().to_str().unwrap();
+        let place = self.scratch.path();
         let numbers = fs::read_dir("/proc").unwrap().flatten();
         let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let has = |pid: &i32| {
             let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            comm.trim_end() == name && String::from_utf8_lossy(&words).contains(place)
+            // They hold the lock of a copy there.
+            let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            let mut files = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+            comm.trim_end() == name && files.any(|file| file.starts_with(place))
         };
         numbers.filter(has).map(Pid::from_raw).collect()
     }

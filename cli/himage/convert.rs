@@ -10,7 +10,7 @@ use images::pack::{self, COMPRESSORS, Compressor, FORMS, Form, Options, Place};
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
-use crate::{progress, store, usage};
+use crate::{packing, progress, store, usage};
 
 /// The words of `himage convert`.
 pub fn command() -> Command {
@@ -46,8 +46,9 @@ pub fn command() -> Command {
             Arg::new("force")
                 .long("force")
                 .action(ArgAction::SetTrue)
-                .help("Replaces what is there"),
+                .help("Replaces the image that is there: a file, or a directory that is nothing else"),
         )
+        .args(packing::words())
 }
 
 /// Runs it.
@@ -59,14 +60,15 @@ pub fn run(words: &ArgMatches) -> Result<()> {
     let path = |name: &str| words.get_one::<OsString>(name).map(PathBuf::from).unwrap_or_default();
     let (from, to) = (path("FROM"), path("TO"));
     let (form, compressor) = form(words, &to)?;
-    let options = Options { compressor, replaces: words.get_flag("force") };
+    let replaces = words.get_flag("force");
+    let options = Options { compressor, replaces, ..packing::options(words)? };
     let from = match from.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => kept(words, from)?,
         _ => from,
     };
-    let place = Place::beside(&to, options.replaces)?;
+    let place = Place::beside(&to, form, &options)?;
     let progress = progress::wanted(words);
-    let image = pack::open(&from, &place, progress.as_ref())?;
+    let image = pack::open(&from, &place, usage::allowance(words), progress.as_ref())?;
     let writing = progress.begin(&format!("write {}", quoted(&to)), None);
     let left_out = pack::write_at(&image, form, place, &options)?;
     drop(writing);
@@ -81,7 +83,7 @@ fn kept(words: &ArgMatches, from: PathBuf) -> Result<PathBuf> {
     let Some(name) = from.to_str().filter(|name| !name.starts_with(['/', '.'])) else {
         return Ok(from);
     };
-    store::read(words)?.find(name).map(|kept| kept.tree)
+    store::find(words, name).map(|(_, kept)| kept.tree)
 }
 
 /// The form that was asked for, and the compression.
@@ -116,7 +118,8 @@ fn form(words: &ArgMatches, to: &Path) -> Result<(Form, Option<Compressor>)> {
 ///
 /// Fails if it is the name of something himage does not write.
 pub fn form_by_name(to: &Path) -> Result<(Form, Option<Compressor>)> {
-    if to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("sif")) {
+    let is = |other: &str| to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(other));
+    if is("sif") || is("simg") {
         return Err(Error::new(format!("write {}", quoted(to)), "himage writes no SIF files")
             .hint("write a squashfs file (.sqfs), which hrun and apptainer run as well"));
     }

@@ -13,7 +13,7 @@ use images::source::Source;
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
-use crate::{progress, store, usage};
+use crate::{packing, progress, store, usage};
 
 /// The words of `himage import`.
 pub fn command() -> Command {
@@ -37,6 +37,7 @@ pub fn command() -> Command {
                 .value_name("NAME")
                 .help("Which image, if there are several in SOURCE"),
         )
+        .args(packing::words())
 }
 
 /// Runs it.
@@ -61,7 +62,11 @@ fn is_path(word: &OsStr) -> bool {
         return true;
     }
     let word = word.as_bytes();
-    word.starts_with(b"/")
+    // Which himage does not write, and says so; a name that ends so was meant as a file.
+    let lower = word.to_ascii_lowercase();
+    lower.ends_with(b".sif")
+        || lower.ends_with(b".simg")
+        || word.starts_with(b"/")
         || word == b"."
         || word == b".."
         || word.starts_with(b"./")

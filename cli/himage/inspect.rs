@@ -8,11 +8,13 @@ use images::digest::Digest;
 use images::local::{self, Opening};
 use images::progress::Silent;
 use images::reference::Reference;
+use images::said;
 use oci_spec::image::{ImageConfiguration, ImageManifest};
 use runtime::envfile;
-use runtime::error::{Error, Result};
+use runtime::error::Result;
 use runtime::look::host::Host;
 use runtime::look::image::Image;
+use runtime::text::shown;
 use serde_json::{Value, json};
 
 use crate::{report, store, usage};
@@ -45,7 +47,7 @@ pub fn run(words: &ArgMatches) -> Result<()> {
 }
 
 fn of_store(words: &ArgMatches) -> Result<Value> {
-    let kept = store::read(words)?.find(usage::text(words, "IMAGE")?.unwrap_or_default())?;
+    let (_, kept) = store::find(words, usage::text(words, "IMAGE")?.unwrap_or_default())?;
     let contents = kept.contents?;
     let mut facts = made_of(&contents.manifest, &kept.digest);
     facts["names"] = kept.names.iter().map(Reference::to_string).collect();
@@ -55,13 +57,12 @@ fn of_store(words: &ArgMatches) -> Result<Value> {
 
 /// An archive or a layout says more than hrun wants to know; hrun knows all other forms.
 fn of_path(path: &Path) -> Result<Value> {
-    let is_layout = path.join("oci-layout").is_file();
-    if path.is_file() && !local::runs_as_it_is(path)? || is_layout {
+    let is_layers = path.is_dir() && local::has_layers(path)?;
+    if path.is_file() && !local::runs_as_it_is(path)? || is_layers {
         let scratch = std::env::temp_dir();
         let opening = Opening { path, image: None, scratch: &scratch, progress: &Silent };
         let image = local::open(&opening)?.image()?;
-        let config: ImageConfiguration = serde_json::from_slice(&image.config)
-            .map_err(|error| Error::new("read the image's configuration", error.to_string()))?;
+        let config = said::configuration(&image.config)?;
         let mut facts = made_of(&image.manifest, &Digest::of(&image.manifest_bytes));
         facts["names"] = image.name.into_iter().collect();
         return Ok(with_config(facts, &config));
@@ -102,7 +103,8 @@ fn made_of(manifest: &ImageManifest, digest: &Digest) -> Value {
 
 fn with_config(mut facts: Value, image: &ImageConfiguration) -> Value {
     facts["created"] = json!(image.created());
-    facts["platform"] = format!("{}/{}", image.os(), image.architecture()).into();
+    let platform = format!("{}/{}", image.os(), image.architecture());
+    facts["platform"] = json!((platform != "/").then_some(platform));
     let config = image.config().clone().unwrap_or_default();
     facts["env"] = json!(config.env().clone().unwrap_or_default());
     facts["workdir"] = json!(config.working_dir().clone().filter(|path| !path.is_empty()));
@@ -116,7 +118,7 @@ fn with_config(mut facts: Value, image: &ImageConfiguration) -> Value {
 /// The facts for people: a line for each, and for each item of a list.
 fn text(facts: &Value) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: &str| text += &format!("{name:<11} {value}\n");
+    let mut line = |name: &str, value: &str| text += &format!("{name:<11} {}\n", shown(value));
     for name in ["names", "tree", "source", "digest", "platform", "created"] {
         match &facts[name] {
             Value::Array(items) => {

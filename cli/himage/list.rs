@@ -3,7 +3,8 @@
 use clap::{ArgMatches, Command};
 use images::reference::Reference;
 use images::store::Kept;
-use runtime::error::Result;
+use nix::errno::Errno;
+use runtime::error::{Cause, Result};
 use serde_json::{Value, json};
 
 use crate::{report, store, usage};
@@ -22,7 +23,10 @@ pub fn command() -> Command {
 ///
 /// Fails if the store cannot be read.
 pub fn run(words: &ArgMatches) -> Result<()> {
-    let images = store::read(words)?.images()?;
+    let mut images = Vec::new();
+    for store in store::read(words)? {
+        images.extend(store.images()?);
+    }
     if words.get_flag("json") {
         return report::print_json(&Value::Array(images.iter().map(json_of).collect()));
     }
@@ -32,6 +36,9 @@ pub fn run(words: &ArgMatches) -> Result<()> {
             Ok(contents) => {
                 let created = contents.config.created().as_deref().and_then(|time| time.get(..10));
                 (report::size(contents.size()), created.unwrap_or("-").to_owned())
+            }
+            Err(error) if error.cause == Cause::Errno(Errno::EACCES) => {
+                ("closed".to_owned(), "-".to_owned())
             }
             Err(_) => ("broken".to_owned(), "-".to_owned()),
         };

@@ -9,13 +9,17 @@ mod config;
 mod convert;
 #[cfg(test)]
 mod docs;
+mod elsewhere;
 mod import;
 mod inspect;
+mod interrupt;
 mod list;
+mod packing;
 mod progress;
 mod pull;
 mod remove;
 mod report;
+mod share;
 mod store;
 mod usage;
 mod verify;
@@ -23,6 +27,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
+use nix::sys::stat::{Mode, umask};
 use runtime::error::Result;
 
 /// The words a command knows.
@@ -39,9 +44,20 @@ const COMMANDS: &[(Words, Run)] = &[
     (inspect::command, inspect::run),
     (verify::command, verify::run),
     (remove::command, remove::run),
+    (share::command, share::run),
 ];
 
+/// What himage makes it can read and write itself, whatever the umask.
+fn keep_own_permissions() {
+    let found = umask(Mode::empty());
+    umask(found & (Mode::S_IRWXG | Mode::S_IRWXO));
+}
+
 fn main() -> ExitCode {
+    // An error says which file, the signal does not.
+    runtime::sys::file::outlive_large_files();
+    interrupt::watch();
+    keep_own_permissions();
     let result = usage::read(std::env::args_os()).and_then(|words| match words {
         Some((name, words)) => {
             let chosen = COMMANDS.iter().find(|(command, _)| command().get_name() == name);
@@ -49,6 +65,7 @@ fn main() -> ExitCode {
         }
         None => Ok(()),
     });
+    interrupt::give_way();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

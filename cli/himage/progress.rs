@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::ArgMatches;
 use images::progress::{Progress, Silent, Task};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use runtime::text::shown;
 
 use crate::report;
 
@@ -32,16 +33,17 @@ impl Progress for Bars {
             None => (ProgressBar::new_spinner(), "{msg:28} {spinner} {bytes}"),
         };
         let style = ProgressStyle::with_template(template);
-        let bar = self.0.add(bar.with_message(what.to_owned()));
+        let bar = self.0.add(bar.with_message(shown(what).into_owned()));
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // Not by a thread that ticks, which would end the program where there can be none.
+        bar.tick();
         Box::new(Bar(bar))
     }
 
     fn note(&self, text: &str) {
-        self.0.suspend(|| report::say(text));
+        self.0.suspend(|| report::say(&shown(text)));
     }
 }
 
@@ -67,11 +69,15 @@ struct Lines;
 
 impl Progress for Lines {
     fn begin(&self, what: &str, _: Option<u64>) -> Box<dyn Task + '_> {
-        Box::new(Line { what: what.to_owned(), bytes: AtomicU64::new(0), since: Instant::now() })
+        Box::new(Line {
+            what: shown(what).into_owned(),
+            bytes: AtomicU64::new(0),
+            since: Instant::now(),
+        })
     }
 
     fn note(&self, text: &str) {
-        report::say(text);
+        report::say(&shown(text));
     }
 }
 

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use images::digest::Digest;
+use images::pack::held_config;
 use images::reference::Reference;
 use registry::blob::NOT_WHAT_WAS_PUSHED;
+use registry::notes::Notes;
 use registry::platform::Platform;
 use registry::remote::{Choices, Remote};
 use registry::site::Site;
 use runtime::error::{Error, Result};
 
-use crate::{report, store, usage};
+use crate::{elsewhere, packing, report, store, usage};
 
 /// The words of `himage pull`.
 pub fn command() -> Command {
@@ -25,9 +27,9 @@ pub fn command() -> Command {
             "Fetches an image from a registry into the store, where hrun finds it by the same name, \
              or writes it to DEST, which hrun runs as well: a directory, or a squashfs file where DEST \
              ends with .sqfs. What is there already is not fetched again, and what was interrupted \
-             goes on where it was. Logins are those of docker, podman and skopeo; mirrors, \
-             certificate authorities and registries without encryption are configured in \
-             /etc/hrun/himage.toml and ~/.config/hrun/himage.toml.",
+             goes on where it was. Logins are those of docker, podman, skopeo, apptainer and enroot; \
+             mirrors, certificates and registries without encryption are those of registries.conf and \
+             certs.d, and of /etc/hrun/himage.toml and ~/.config/hrun/himage.toml.",
         )
         .arg(
             usage::word("NAME", "debian:12, quay.io/group/app@sha256:..., localhost:5000/app")
@@ -42,7 +44,7 @@ pub fn command() -> Command {
             option("ca", "FILE")
                 .value_parser(ValueParser::path_buf())
                 .action(ArgAction::Append)
-                .help("Believes the certificate authorities in FILE, too"),
+                .help("Believes the certificates in FILE, too: authorities, or the registry's own"),
         )
         .arg(
             Arg::new("plain-http")
@@ -50,6 +52,7 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Asks the registry without encryption"),
         )
+        .args(packing::words())
 }
 
 /// Runs it.
@@ -70,13 +73,19 @@ pub fn run(words: &ArgMatches) -> Result<()> {
         plain_http: words.get_flag("plain-http"),
         ca: words.get_many::<PathBuf>("ca").into_iter().flatten().cloned().collect(),
     };
-    let site = Site::look()?;
+    let notes = Notes::new(Some(report::say), words.get_flag("verbose").then_some(report::say));
+    let site = Site::look(&notes)?;
     match words.get_one::<OsString>("DEST") {
-        Some(dest) => store::write(words, "pull", Path::new(dest), |_, _| {
-            let remote = Remote::new(name.clone(), &choices, &site, Box::new(|_| None))?;
-            Ok(Box::new(remote))
-        })
-        .map_err(|error| blamed(error, &name)),
+        Some(dest) => {
+            let stores = store::read(words).unwrap_or_default();
+            let dest = Path::new(dest);
+            let kept = move |digest: &Digest| {
+                let held = || held_config(dest).filter(|config| Digest::of(config) == *digest);
+                stores.iter().find_map(|store| fs::read(store.blob(digest)).ok()).or_else(held)
+            };
+            let remote = Remote::new(name.clone(), &choices, &site, Box::new(kept))?;
+            elsewhere::write(words, dest, &remote).map_err(|error| blamed(error, &name))
+        }
         None => keep(words, &name, &choices, &site),
     }
 }

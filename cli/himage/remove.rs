@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use images::store::Removed;
 use runtime::error::{Error, Result};
 
-use crate::{report, store, usage};
+use crate::{progress, report, store, usage};
 
 /// The words of `himage remove`.
 pub fn command() -> Command {
@@ -35,15 +35,16 @@ pub fn command() -> Command {
 ///
 /// Fails at the first image that is not there or cannot be removed.
 pub fn run(words: &ArgMatches) -> Result<()> {
-    let store = store::open(words)?;
+    let store = store::existing(words)?;
+    let progress = progress::wanted(words);
     for word in words.get_many::<std::ffi::OsString>("NAME|DIGEST").into_iter().flatten() {
         let wanted = word.to_str().ok_or_else(|| {
             Error::new(format!("find {}", word.display()), "no name of an image is like that")
         })?;
-        say(&store.remove(wanted)?)?;
+        say(&store.remove(wanted, progress.as_ref())?)?;
     }
     if words.get_flag("unnamed") {
-        say(&store.remove_unnamed()?)?;
+        say(&store.remove_unnamed(progress.as_ref())?)?;
     }
     Ok(())
 }

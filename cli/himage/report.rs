@@ -3,11 +3,12 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use runtime::error::{Error, Result};
+use runtime::text::{exact, lines_shown};
 
 /// Writes a message to standard error.
 pub fn say(text: &str) {
     // Nobody can be told that standard error is closed.
-    let _ = io::stderr().write_all(format!("himage: {text}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("himage: {}\n", lines_shown(text)).as_bytes());
 }
 
 /// Whether somebody watches standard error.
@@ -15,12 +16,16 @@ pub fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Prints text.
+/// Prints text for people.
 ///
 /// # Errors
 ///
 /// Fails if standard output does.
 pub fn print(text: &str) -> Result<()> {
+    write(&lines_shown(text))
+}
+
+fn write(text: &str) -> Result<()> {
     let mut output = io::stdout().lock();
     let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     match written {
@@ -38,7 +43,7 @@ pub fn print(text: &str) -> Result<()> {
 ///
 /// Fails if standard output does.
 pub fn print_json(value: &serde_json::Value) -> Result<()> {
-    print(&format!("{value:#}\n"))
+    write(&exact(&format!("{value:#}\n")))
 }
 
 /// A number of bytes as people write it: `1.5 GB`.

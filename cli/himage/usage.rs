@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use images::unpack::Allowance;
 use runtime::error::{Error, Result};
 
 use crate::{COMMANDS, report};
@@ -25,7 +26,8 @@ pub fn command() -> Command {
                 .help("Keeps images in DIR")
                 .long_help(
                     "Keeps images in DIR. Without it HRUN_STORE counts, then store = \"DIR\" in the \
-                     configuration of hrun, then $XDG_DATA_HOME/hrun or ~/.local/share/hrun.",
+                     configuration of hrun, then $XDG_DATA_HOME/hrun or ~/.local/share/hrun. Of several \
+                     (DIR:DIR) the first is written, and all are read.",
                 )
                 .value_parser(ValueParser::path_buf())
                 .global(true),
@@ -38,6 +40,34 @@ pub fn command() -> Command {
                 .help("Says nothing of progress")
                 .global(true),
         )
+        .arg(
+            Arg::new("any-size")
+                .long("any-size")
+                .action(ArgAction::SetTrue)
+                .help("Unpacks images of any size")
+                .long_help(
+                    "Unpacks images of any size. Without it an image that becomes more than 200 times as \
+                     large as it is stored, and more than 4 GiB, is taken for one that was made to fill \
+                     a disk. Zeros that become holes in files do not count.",
+                )
+                .global(true),
+        )
+        .arg(
+            Arg::new("verbose")
+                .long("verbose")
+                .short('v')
+                .action(ArgAction::SetTrue)
+                .help("Says which files settings and logins come from")
+                .global(true),
+        )
+}
+
+/// How large images may become.
+pub fn allowance(words: &ArgMatches) -> Allowance {
+    match words.get_flag("any-size") {
+        true => Allowance::Any,
+        false => Allowance::Stored,
+    }
 }
 
 const AFTER_HELP: &str = "\

@@ -13,7 +13,7 @@ use runtime::look::host::Host;
 use runtime::look::kernel::{Feature, Kernel};
 use runtime::plan::{Action, Capabilities, EnterBy, Layer, Map, ReadOnlyBy};
 use runtime::request::{Format, Request};
-use runtime::text::Text;
+use runtime::text::{Text, shown};
 use runtime::{Result, error};
 use serde::Serialize;
 use shim::trial;
@@ -91,12 +91,12 @@ fn text(examination: &Examination) -> String {
             Status::Warning => "warning",
             Status::Failed => "FAILED ",
         };
-        text.push_str(&format!("{label}  {:24}{}\n", check.name, check.found));
+        text.push_str(&format!("{label}  {:24}{}\n", check.name, shown(&check.found)));
         for line in &check.details {
-            text.push_str(&format!("           {line}\n"));
+            text.push_str(&format!("           {}\n", shown(line)));
         }
         for line in check.remedy.iter().flat_map(|remedy| remedy.lines()) {
-            text.push_str(&format!("           {line}\n"));
+            text.push_str(&format!("           {}\n", shown(line)));
         }
     }
     let verdict = if examination.works { "hrun works here" } else { "hrun cannot work here" };

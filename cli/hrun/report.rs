@@ -7,6 +7,7 @@ use runtime::look::containers;
 use runtime::plan::{Note, Plan};
 use runtime::request::{Format, Request};
 use runtime::sys::meeting::{Holder, Purpose};
+use runtime::text::{exact, lines_shown, shown};
 use runtime::{Error, Result};
 
 use crate::oci;
@@ -29,7 +30,7 @@ pub fn notes(notes: &[Note], request: &Request) {
     for note in notes {
         let label = if note.warning { "warning" } else { "note" };
         if (note.warning && !request.quiet) || request.verbose {
-            say(&format!("{label}: {}", note.text));
+            say(&format!("{label}: {}", shown(&note.text)));
         }
     }
 }
@@ -37,7 +38,7 @@ pub fn notes(notes: &[Note], request: &Request) {
 /// Writes a message to standard error, at once: all ranks of a step may have something to say.
 pub fn say(text: &str) {
     // Nobody can be told that standard error is closed.
-    let _ = io::stderr().write_all(format!("hrun: {text}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("hrun: {}\n", lines_shown(text)).as_bytes());
 }
 
 /// Says what a start waits for, where that takes long.
@@ -99,8 +100,8 @@ pub fn containers(format: Format) -> Result<u8> {
             container.pid,
             container.ranks,
             elapsed(container.seconds),
-            container.step.unwrap_or("-"),
-            container.image.as_deref().unwrap_or("?")
+            shown(container.step.unwrap_or("-")),
+            shown(container.image.as_deref().unwrap_or("?"))
         ));
     }
     print(&text)
@@ -121,15 +122,19 @@ fn elapsed(seconds: u64) -> String {
 pub fn print_json(value: &impl serde::Serialize) -> Result<u8> {
     let json = serde_json::to_string_pretty(value);
     let json = json.map_err(|error| Error::new("write JSON", error.to_string()))?;
-    print(&(json + "\n"))
+    write(&(exact(&json) + "\n"))
 }
 
-/// Prints text; the exit status is that of success.
+/// Prints text for people; the exit status is that of success.
 ///
 /// # Errors
 ///
 /// Fails if standard output does.
 pub fn print(text: &str) -> Result<u8> {
+    write(&lines_shown(text))
+}
+
+fn write(text: &str) -> Result<u8> {
     let mut output = io::stdout().lock();
     let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     match written {

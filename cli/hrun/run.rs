@@ -4,22 +4,22 @@ use std::path::{Path, PathBuf};
 
 use runtime::apply::{self, Ended, Keepers};
 use runtime::decide;
+use runtime::error::STATUS_NOT_FOUND;
 use runtime::hints;
 use runtime::look::containers;
 use runtime::look::facts;
 use runtime::look::host::Host;
 use runtime::look::image::Image;
 use runtime::look::kernel::Kernel;
-use runtime::look::packed::PackedTree;
 use runtime::look::stored;
 use runtime::options::{self, Name, Takes};
 use runtime::origin::Origin;
 use runtime::plan::{FORMAT, Plan};
-use runtime::request::{Asked, Given, Join, Request};
+use runtime::request::{Asked, Format, Given, Join, Request};
 use runtime::{Error, Result};
 
 use crate::args::Invocation;
-use crate::{config, doctor, help, report};
+use crate::{config, doctor, help, oci, report};
 
 /// Does what the command line asks for; comes back with the exit status if no command was run.
 ///
@@ -56,9 +56,11 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     if let Some(format) = request.ps {
         return report::containers(format);
     }
+    if let Some(Asked { value: Join::Process(pid), .. }) = &mut request.join {
+        *pid = containers::watched(*pid);
+    }
     let entered = container(&mut request, invocation.is_separated);
-    let image;
-    let mut opened = None;
+    let (mut image, mut unlikely) = (None, None);
     let plan = match (&request.plan, entered) {
         (Some(file), _) => read_plan(&host, file)?,
         (None, Some((pid, origin))) => {
@@ -69,9 +71,9 @@ pub fn run(invocation: Invocation) -> Result<u8> {
                 Some(hint) => error.hint(hint),
                 None => error,
             })?;
-            image = decide::unpacked::choose(&request, &host, seen)?;
-            opened = image.files.packed();
-            decide::plan(&request, &host, &kernel, &image)?
+            let seen = image.insert(decide::unpacked::choose(&request, &host, seen)?);
+            unlikely = decide::writable::if_no_image(&request, seen);
+            decide::plan(&request, &host, &kernel, seen)?
         }
     };
     // Who starts again says it then.
@@ -79,9 +81,15 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         report::notes(&plan.notes, &request);
     }
     if let Some(format) = request.dry_run {
+        if format == Format::Oci {
+            report::notes(&oci::unsaid(&plan), &request);
+        }
         return report::plan(&plan, format);
     }
-    carry_out(&plan, opened, request.quiet)
+    carry_out(&plan, image, request.quiet).map_err(|error| match error.status {
+        STATUS_NOT_FOUND => error.hint_if_some(unlikely),
+        _ => error,
+    })
 }
 
 /// The process whose container is entered as it is: with no IMAGE, or with `--` before the command.
@@ -138,6 +146,7 @@ const KEEPERS: Keepers = Keepers {
     watch: shim::watch::start,
     isolate: shim::init::start,
     show: shim::init::show,
+    source: shim::source::run,
     supervise: shim::supervise::start,
     serve: shim::serve::start,
     unpack: shim::unpack::unpack,
@@ -148,9 +157,9 @@ const KEEPERS: Keepers = Keepers {
 
 /// Becomes the command; comes back with the reason it could not, or with the exit status of a
 /// command that was watched over.
-fn carry_out(plan: &Plan, opened: Option<&PackedTree>, is_quiet: bool) -> Result<u8> {
+fn carry_out(plan: &Plan, image: Option<Image>, is_quiet: bool) -> Result<u8> {
     let say = (!is_quiet).then_some(report::waiting as _);
-    match apply::apply(plan, Keepers { say, ..KEEPERS }, opened) {
+    match apply::apply(plan, Keepers { say, ..KEEPERS }, image) {
         Ended::Status(status) => Ok(status),
         Ended::Failed(failed) => {
             Err(hints::explain(&failed, &facts::look(failed.program.as_deref())))

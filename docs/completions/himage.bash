@@ -40,6 +40,9 @@ _himage() {
             himage,rm)
                 cmd="himage__subcmd__remove"
                 ;;
+            himage,share)
+                cmd="himage__subcmd__share"
+                ;;
             himage,verify)
                 cmd="himage__subcmd__verify"
                 ;;
@@ -50,7 +53,7 @@ _himage() {
 
     case "${cmd}" in
         himage)
-            opts="-q -h -V --store --quiet --help --version pull import convert list ls inspect verify remove rm"
+            opts="-q -v -h -V --store --quiet --any-size --verbose --help --version pull import convert list ls inspect verify remove rm share"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -68,7 +71,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__convert)
-            opts="-q -h --format --compress --force --store --quiet --help"
+            opts="-q -v -h --format --compress --force --tmpdir --processors --memory --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -80,6 +83,18 @@ _himage() {
                     ;;
                 --compress)
                     COMPREPLY=($(compgen -W "zstd gzip xz lz4 none" -- "${cur}"))
+                    return 0
+                    ;;
+                --tmpdir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --processors)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --store)
@@ -94,13 +109,25 @@ _himage() {
             return 0
             ;;
         himage__subcmd__import)
-            opts="-q -h --image --store --quiet --help"
+            opts="-q -v -h --image --tmpdir --processors --memory --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --image)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tmpdir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --processors)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -116,7 +143,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__inspect)
-            opts="-q -h --json --store --quiet --help"
+            opts="-q -v -h --json --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -134,7 +161,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__list)
-            opts="-q -h --json --store --quiet --help"
+            opts="-q -v -h --json --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -152,7 +179,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__pull)
-            opts="-q -h --platform --ca --plain-http --store --quiet --help"
+            opts="-q -v -h --platform --ca --plain-http --tmpdir --processors --memory --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -163,6 +190,18 @@ _himage() {
                     return 0
                     ;;
                 --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tmpdir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --processors)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -178,7 +217,25 @@ _himage() {
             return 0
             ;;
         himage__subcmd__remove)
-            opts="-q -h --unnamed --store --quiet --help"
+            opts="-q -v -h --unnamed --store --quiet --any-size --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        himage__subcmd__share)
+            opts="-q -v -h --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -196,7 +253,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__verify)
-            opts="-q -h --store --quiet --help"
+            opts="-q -v -h --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

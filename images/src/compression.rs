@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use flate2::bufread::GzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
 /// How a stream is compressed.
@@ -19,8 +20,12 @@ pub enum Compression {
     Bzip2,
 }
 
-/// What an xz stream may ask for; `xz -9` needs 65 MiB.
-const XZ_MEMORY: u64 = 256 << 20;
+/// What an xz stream may ask for: the largest dictionary there is, and the decoder. The kernel gives
+/// only as much of it as is written to; `xz -9` needs 65 MiB.
+const XZ_MEMORY: u64 = (4 << 30) + (64 << 20);
+
+/// The same of zstd, as a power of two: `zstd --long=31`.
+const ZSTD_WINDOW: u32 = 31;
 
 impl Compression {
     /// Tells it by the first bytes.
@@ -64,8 +69,12 @@ pub fn decoder<'a>(
     let whole = io::Cursor::new(start).chain(stream);
     let decoder: Box<dyn Read + Send + 'a> = match compression {
         Compression::None => Box::new(whole),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+        Compression::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(whole)) }),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
+            decoder.window_log_max(ZSTD_WINDOW)?;
+            Box::new(decoder)
+        }
         Compression::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(whole, stream))
@@ -73,6 +82,49 @@ pub fn decoder<'a>(
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
     };
     Ok((compression, decoder))
+}
+
+/// A gzip stream: members one after another, and zeros behind them, which gzip(1) and tar(1) pass over;
+/// tapes and block devices end so.
+struct Gzip<R> {
+    /// The member that is read; nothing behind the last one.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(member) = &mut self.member else { return Ok(0) };
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let rest = self.member.take().map(GzDecoder::into_inner);
+            if let Some(mut rest) = rest
+                && has_another(&mut rest)?
+            {
+                self.member = Some(GzDecoder::new(rest));
+            }
+        }
+    }
+}
+
+/// Whether a member follows; zeros are read to the end.
+fn has_another(rest: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let more = match rest.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            more => more?,
+        };
+        let (count, zeros) = (more.len(), more.iter().take_while(|byte| **byte == 0).count());
+        rest.consume(zeros);
+        if zeros < count {
+            return Ok(true);
+        }
+        if count == 0 {
+            return Ok(false);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -106,9 +158,16 @@ mod tests {
         let twice = text.repeat(2);
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&text).unwrap();
-        reads(&gzip.finish().unwrap().repeat(2), Compression::Gzip, &twice);
+        let gzip = gzip.finish().unwrap();
+        reads(&gzip.repeat(2), Compression::Gzip, &twice);
+        reads(&[&gzip[..], &[0; 5000]].concat(), Compression::Gzip, &text);
         let zstd = zstd::encode_all(&text[..], 3).unwrap();
         reads(&zstd.repeat(2), Compression::Zstd, &twice);
+        let mut long = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        long.window_log(30).unwrap();
+        long.include_contentsize(false).unwrap();
+        long.write_all(&text).unwrap();
+        reads(&long.finish().unwrap(), Compression::Zstd, &text);
         let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 2][..], &zstd].concat();
         reads(&skipped, Compression::Zstd, &text);
         let mut xz = Vec::new();

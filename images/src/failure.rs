@@ -26,6 +26,9 @@ pub fn failed(attempt: &str, path: &Path, error: &io::Error) -> Error {
             "your quota there is used up: make room, or use another file system: --store DIR"
                 .to_owned(),
         ),
+        Some(Errno::EACCES) if attempt.starts_with("read") || attempt.starts_with("list") => {
+            Some("ask its owner to let you read it".to_owned())
+        }
         Some(Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
             Some("choose a directory you may write to: --store DIR or HRUN_STORE".to_owned())
         }

@@ -1,8 +1,9 @@
 //! The bytes of a blob, however often the connection is cut.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use oci_spec::image::Descriptor;
 use ureq::BodyReader;
@@ -10,12 +11,17 @@ use ureq::BodyReader;
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, Kind, Tries};
 use crate::http::Answer;
+use crate::pace::{Pace, TOO_SLOW, Verdict};
 use crate::trouble;
 use crate::url::Url;
 
+/// Who waits for longer is told what for.
+const WORTH_A_WORD: Duration = Duration::from_secs(2);
+
 /// Reads a blob from registries that should have it, the first one first.
 pub struct Blob<'a> {
-    endpoints: &'a [Endpoint],
+    /// Who may be asked, the first one now.
+    holders: VecDeque<Holder<'a>>,
     digest: String,
     size: u64,
     position: u64,
@@ -25,21 +31,48 @@ pub struct Blob<'a> {
     pace: Pace,
 }
 
+/// Who may have a blob.
+enum Holder<'a> {
+    Registry(&'a Endpoint),
+    /// A server that the manifest names, for what may not lie in registries.
+    Server(&'a Endpoint, Url),
+}
+
+impl Holder<'_> {
+    fn ask(&self, digest: &str, from: u64) -> Result<Answer, Failure> {
+        match self {
+            Holder::Registry(endpoint) => endpoint.blob(digest, from),
+            Holder::Server(endpoint, url) => endpoint.blob_at(url, from),
+        }
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        match self {
+            Holder::Registry(endpoint) | Holder::Server(endpoint, _) => endpoint,
+        }
+    }
+}
+
 impl<'a> Blob<'a> {
     /// Opens a blob at a byte.
     ///
     /// # Errors
     ///
-    /// Fails if none of the registries has it.
+    /// Fails if none of the registries has it, nor any server that the manifest names.
     pub fn open(endpoints: &'a [Endpoint], blob: &Descriptor, from: u64) -> Result<Self, Failure> {
+        let mut holders: VecDeque<Holder> = endpoints.iter().map(Holder::Registry).collect();
+        let addresses = blob.urls().iter().flatten().filter_map(|text| Url::parse(text).ok());
+        if let Some(own) = endpoints.last() {
+            holders.extend(addresses.map(|url| Holder::Server(own, url)));
+        }
         let mut opened = Blob {
-            endpoints,
+            holders,
             digest: blob.digest().to_string(),
             size: blob.size(),
             position: from,
             current: None,
             tries: Tries::default(),
-            pace: Pace::default(),
+            pace: Pace::begin(),
         };
         if from < opened.size {
             opened.connect()?;
@@ -49,21 +82,24 @@ impl<'a> Blob<'a> {
 
     /// Who gave what came last, for messages.
     pub fn server(&self) -> String {
-        let first = self.endpoints.first().map(Endpoint::server);
-        first.unwrap_or_default()
+        match self.holders.front() {
+            Some(Holder::Registry(endpoint)) => endpoint.server(),
+            Some(Holder::Server(_, url)) => url.server(),
+            None => String::new(),
+        }
     }
 
     /// Asks until somebody answers.
     fn connect(&mut self) -> Result<(), Failure> {
         loop {
-            let Some(endpoint) = self.endpoints.first() else {
+            let Some(holder) = self.holders.front() else {
                 return Err(Failure::new("there is nobody to ask"));
             };
-            let answer = endpoint.blob(&self.digest, self.position);
+            let answer = holder.ask(&self.digest, self.position);
             match answer.and_then(|answer| begin(answer, self.position, self.size)) {
                 Ok(current) => {
                     self.current = Some(current);
-                    self.pace = Pace::default();
+                    self.pace = Pace::begin();
                     return Ok(());
                 }
                 Err(failure) => self.after(failure)?,
@@ -73,16 +109,24 @@ impl<'a> Blob<'a> {
 
     /// Waits before the next try, or goes on to the next registry.
     fn after(&mut self, failure: Failure) -> Result<(), Failure> {
-        let was_reached = self.endpoints.first().is_some_and(Endpoint::was_reached);
-        match self.tries.wait(failure, was_reached) {
-            Ok(wait) => thread::sleep(wait),
-            Err(failure) => match self.endpoints {
-                [_, rest @ ..] if !rest.is_empty() => {
-                    self.endpoints = rest;
-                    self.tries = Tries::default();
+        let Some(endpoint) = self.holders.front().map(Holder::endpoint) else {
+            return Err(failure);
+        };
+        let reason = failure.reason.clone();
+        match self.tries.wait(failure, endpoint.was_reached()) {
+            Ok(wait) => {
+                if wait >= WORTH_A_WORD {
+                    let seconds = wait.as_secs();
+                    endpoint.notes().warn(&format!("{reason}; it is asked again in {seconds} s"));
                 }
-                _ => return Err(failure),
-            },
+                thread::sleep(wait);
+            }
+            Err(failure) if self.holders.len() > 1 => {
+                endpoint.notes().tell(&failure.reason);
+                self.holders.pop_front();
+                self.tries = Tries::default();
+            }
+            Err(failure) => return Err(failure),
         }
         Ok(())
     }
@@ -110,16 +154,22 @@ impl<'a> Blob<'a> {
             }
             Ok(count) => {
                 self.position += count as u64;
-                if self.pace.is_fair(count) {
+                let verdict = self.pace.count(count);
+                if verdict == Verdict::Fair {
                     self.tries.progress();
+                }
+                if verdict != Verdict::Slow {
                     return Ok(Some(count));
                 }
                 // These bytes are asked for again.
                 self.position -= count as u64;
-                Failure::of(Kind::Again(None), format!("{} hardly sends anything", url.server()))
+                Failure::of(Kind::Again(None), format!("{} {TOO_SLOW}", url.server()))
             }
             Err(error) => trouble::in_words(ureq::Error::from(error), url, None),
         };
+        if self.pace.kept_up() {
+            self.tries.progress();
+        }
         self.current = None;
         let reason = format!("{} (after {} of {} bytes)", cut.reason, self.position, self.size);
         self.after(Failure { reason, ..cut })?;
@@ -185,35 +235,6 @@ fn range_of(text: &str) -> Option<(u64, Option<u64>)> {
     Some((first, all))
 }
 
-/// Whether bytes come fast enough for a connection to be alive.
-struct Pace {
-    since: Instant,
-    bytes: usize,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Pace { since: Instant::now(), bytes: 0 }
-    }
-}
-
-impl Pace {
-    /// A modem does this in a second.
-    const LEAST: usize = 4096;
-    const WINDOW: Duration = Duration::from_secs(120);
-
-    /// So many bytes more have come.
-    fn is_fair(&mut self, count: usize) -> bool {
-        self.bytes = self.bytes.saturating_add(count);
-        if self.since.elapsed() < Self::WINDOW {
-            return true;
-        }
-        let is_fair = self.bytes >= Self::LEAST;
-        *self = Pace::default();
-        is_fair
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,13 +248,5 @@ mod tests {
         {
             assert_eq!(range_of(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn a_connection_that_only_drips_is_dead() {
-        let ago = Instant::now().checked_sub(Pace::WINDOW).unwrap();
-        assert!(!Pace { since: ago, bytes: 0 }.is_fair(1));
-        assert!(Pace { since: ago, bytes: 4095 }.is_fair(1));
-        assert!(Pace::default().is_fair(1));
     }
 }

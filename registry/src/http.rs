@@ -1,20 +1,20 @@
 //! Requests: connections, encryption, proxies, redirects.
-#![allow(clippy::disallowed_methods, reason = "reads files of certificate authorities")]
 
-use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use ureq::http::HeaderMap;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, BodyReader, Proxy, ProxyProtocol};
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector as _, SocksConnector, TcpConnector,
+};
+use ureq::{Agent, BodyReader, Proxy};
 
 use crate::failure::{Failure, Kind};
+use crate::pace::{Pace, TOO_SLOW, Verdict};
 use crate::proxy::Proxies;
 use crate::resolver::Getent;
+use crate::tls::Trust;
 use crate::trouble;
 use crate::url::{Url, host_and_port, is_loopback};
 
@@ -22,8 +22,9 @@ use crate::url::{Url, host_and_port, is_loopback};
 #[derive(Debug)]
 pub struct Http {
     proxies: Proxies,
-    /// Files of certificate authorities beside the system's.
-    ca: Vec<PathBuf>,
+    trust: Trust,
+    /// The registry itself, which may be shown a certificate.
+    own: Url,
     /// Registries that are asked without encryption because somebody said so.
     plain: Vec<String>,
     /// One for each way out: its connections are used again.
@@ -43,6 +44,22 @@ pub struct Request<'a> {
     pub from: u64,
     /// A form to send; without one, something is got.
     pub form: Option<&'a str>,
+    /// Whether it may go without encryption: nothing secret is in it, nor in what depends on the answer.
+    pub may_be_plain: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Asks for what is at an address, in whatever form.
+    pub fn get(url: &'a Url) -> Self {
+        Request {
+            url,
+            accept: "*/*",
+            authorization: None,
+            from: 0,
+            form: None,
+            may_be_plain: false,
+        }
+    }
 }
 
 /// What was answered.
@@ -63,15 +80,13 @@ const CONNECT: Duration = Duration::from_secs(30);
 pub const RESPOND: Duration = Duration::from_secs(120);
 /// A connection that is silent for so long is given up.
 pub const SILENCE: Duration = Duration::from_secs(60);
-/// What fits into memory has come by then.
-const SMALL: Duration = Duration::from_secs(300);
 /// So many times at most an answer may be to ask somebody else.
 const REDIRECTS: usize = 5;
 
 impl Http {
     /// No connection is made yet.
-    pub fn new(proxies: Proxies, ca: Vec<PathBuf>, plain: Vec<String>) -> Self {
-        Http { proxies, ca, plain, agents: Mutex::default() }
+    pub fn new(proxies: Proxies, trust: Trust, own: Url, plain: Vec<String>) -> Self {
+        Http { proxies, trust, own, plain, agents: Mutex::default() }
     }
 
     /// Whether a server may be asked without encryption: this machine itself, and whom somebody named.
@@ -94,7 +109,7 @@ impl Http {
         let mut url = request.url.clone();
         let mut authorization = request.authorization;
         for _ in 0..=REDIRECTS {
-            if !url.tls && !self.may_be_plain(&url) {
+            if !url.tls && !request.may_be_plain && !self.may_be_plain(&url) {
                 let reason = format!("{} would be asked without encryption", url.server());
                 return Err(Failure::new(reason).hint(trouble::PLAIN));
             }
@@ -174,58 +189,30 @@ impl Http {
             .timeout_per_write(Some(SILENCE))
             .proxy(None);
         if let Some(proxy) = proxy {
-            let ureqs = Proxy::new(&proxy.address).ok().filter(speaks_http);
-            let ureqs = ureqs.ok_or_else(|| {
-                let reason = format!("{} names no proxy that is spoken to by HTTP", proxy.variable);
-                Failure::new(reason).hint(format!("{}=http://HOST:PORT", proxy.variable))
+            let ureqs = Proxy::new(&proxy.address).map_err(|error| {
+                let reason = format!("{} names no proxy: {error}", proxy.variable);
+                let hint =
+                    format!("{0}=http://HOST:PORT, or {0}=socks5h://HOST:PORT", proxy.variable);
+                Failure::new(reason).hint(hint)
             })?;
             config = config.proxy(Some(ureqs));
         }
-        if url.tls || address.as_ref().is_some_and(|address| address.starts_with("https:")) {
-            let ring = Arc::new(rustls::crypto::ring::default_provider());
-            let tls = TlsConfig::builder()
-                .root_certs(RootCerts::new_with_certs(&self.authorities()?))
-                .unversioned_rustls_crypto_provider(ring)
-                .build();
-            config = config.tls_config(tls);
-        }
-        let agent = Agent::with_parts(config.build(), DefaultConnector::default(), Getent);
+        let connections =
+            ().chain(SocksConnector::default())
+                .chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default());
+        let is_encrypted =
+            url.tls || address.as_ref().is_some_and(|address| address.starts_with("https:"));
+        let agent = match is_encrypted {
+            true => {
+                let connections = connections.chain(self.trust.connector(&self.own)?);
+                Agent::with_parts(config.build(), connections, Getent)
+            }
+            false => Agent::with_parts(config.build(), connections, Getent),
+        };
         agents.push((url.tls, address, agent.clone()));
         Ok(agent)
     }
-
-    /// The certificate authorities that are believed.
-    fn authorities(&self) -> Result<Vec<Certificate<'static>>, Failure> {
-        let system = rustls_native_certs::load_native_certs().certs;
-        let mut found: Vec<Certificate> = system
-            .iter()
-            .map(|certificate| Certificate::from_der(certificate).to_owned())
-            .collect();
-        for path in &self.ca {
-            let name = path.display();
-            let bytes = fs::read(path)
-                .map_err(|error| Failure::new(format!("{name} cannot be read: {error}")))?;
-            let before = found.len();
-            for item in parse_pem(&bytes) {
-                if let Ok(PemItem::Certificate(certificate)) = item {
-                    found.push(certificate);
-                }
-            }
-            if found.len() == before {
-                let hint = "it should have a part that begins with -----BEGIN CERTIFICATE-----";
-                return Err(Failure::new(format!("{name} has no certificate in it")).hint(hint));
-            }
-        }
-        if found.is_empty() {
-            let reason = "this machine has no certificate authorities, so nobody can be believed";
-            return Err(Failure::new(reason).hint(trouble::AUTHORITIES));
-        }
-        Ok(found)
-    }
-}
-
-fn speaks_http(proxy: &Proxy) -> bool {
-    matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https)
 }
 
 impl Answer {
@@ -236,7 +223,7 @@ impl Answer {
     /// Fails if it is larger or does not come, and if the connection is cut.
     pub fn small(&mut self, what: &str, limit: u64) -> Result<Vec<u8>, Failure> {
         let server = self.url.server();
-        let started = Instant::now();
+        let mut pace = Pace::begin();
         let mut bytes = Vec::new();
         let mut buffer = [0; 16 << 10];
         loop {
@@ -252,8 +239,8 @@ impl Answer {
                 let reason = format!("{server} sends {what} of more than {} KiB", limit >> 10);
                 return Err(Failure::new(reason));
             }
-            if started.elapsed() > SMALL {
-                let reason = format!("{server} has not sent {what} in {} s", SMALL.as_secs());
+            if pace.count(count) == Verdict::Slow {
+                let reason = format!("{server} {TOO_SLOW} of {what}");
                 return Err(Failure::of(Kind::Again(None), reason));
             }
         }

@@ -1,6 +1,8 @@
 //! What registries answer when they are asked for an image: a manifest, or a list of several.
 
-use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
+use images::said;
+use oci_spec::image::{Descriptor, ImageManifest};
+use runtime::error::Error;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -52,6 +54,7 @@ const SCHEMA_1: &str = "have it pushed again by any program of the last years; u
 pub fn read(bytes: &[u8]) -> Result<Manifest, Unfit> {
     let unfit = |reason: String, hint| Unfit { reason, hint };
     let garbled = |error: serde_json::Error| unfit(format!("no manifest: {error}"), None);
+    let unread = |error: Error| unfit(format!("no manifest: {}", error.cause), None);
     let kind: Kind = serde_json::from_slice(bytes).map_err(garbled)?;
     let is_of_schema_1 =
         kind.media_type.is_some_and(|name| name.contains("docker.distribution.manifest.v1+"));
@@ -62,12 +65,9 @@ pub fn read(bytes: &[u8]) -> Result<Manifest, Unfit> {
         return Err(unfit("no manifest: it has no schemaVersion 2".into(), None));
     }
     match (kind.manifests, kind.config) {
-        (Some(_), None) => {
-            let index: ImageIndex = serde_json::from_slice(bytes).map_err(garbled)?;
-            Ok(Manifest::Index(index.manifests().clone()))
-        }
+        (Some(_), None) => said::index(bytes).map(Manifest::Index).map_err(unread),
         (None, Some(_)) => {
-            let image: ImageManifest = serde_json::from_slice(bytes).map_err(garbled)?;
+            let image = said::manifest(bytes).map_err(unread)?;
             is_image(&image)?;
             Ok(Manifest::Image(image.into()))
         }

@@ -32,12 +32,17 @@ pub fn ask(command: &mut Command, input: &str, patience: Duration) -> io::Result
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
     let stdout = child.stdout.take();
     let (sender, receiver) = channel();
-    thread::spawn(move || {
+    let reading = thread::Builder::new().spawn(move || {
         let mut output = Vec::new();
         let read = stdout.map(|stdout| stdout.take(LIMIT).read_to_end(&mut output));
         // Nobody listens any more if it took too long.
         let _ = sender.send(read.unwrap_or(Ok(0)).map(|_| output));
     });
+    if let Err(error) = reading {
+        let _ = child.kill();
+        child.wait()?;
+        return Err(error);
+    }
     let late = |_| Err(io::ErrorKind::TimedOut.into());
     let output = receiver.recv_timeout(patience).unwrap_or_else(late);
     if output.is_err() {

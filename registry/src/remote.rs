@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use crate::blob::{Blob, NOT_WHAT_WAS_PUSHED};
 use crate::config::canonical;
-use crate::endpoint::Endpoint;
+use crate::containers::Route;
+use crate::endpoint::{Encryption, Endpoint};
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::manifest::{self, LIMIT, Manifest};
@@ -83,19 +84,12 @@ impl<'a> Remote<'a> {
         site: &Site,
         kept: Box<Kept<'a>>,
     ) -> Result<Self> {
-        let rules = site.config.rules(&name.registry);
-        let own = (name.registry.clone(), name.repository.clone());
-        let mirrors = rules.mirrors.unwrap_or_default();
-        let mirrors = mirrors.iter().map(|mirror| match mirror.split_once('/') {
-            Some((host, path)) => {
-                (host.to_owned(), format!("{}/{}", path.trim_matches('/'), name.repository))
-            }
-            None => (mirror.clone(), name.repository.clone()),
-        });
-        let endpoints = mirrors.chain([own]).map(|(registry, repository)| {
-            let is_own = canonical(&registry) == canonical(&name.registry);
-            endpoint(&registry, &repository, choices, site, is_own)
-                .map_err(|reason| Error::new(format!("ask the registry '{registry}'"), reason))
+        let routes = routes(&name, site)?;
+        let endpoints = routes.iter().map(|route| {
+            let is_own = canonical(&route.registry) == canonical(&name.registry);
+            endpoint(route, choices, site, is_own).map_err(|reason| {
+                Error::new(format!("ask the registry '{}'", route.registry), reason)
+            })
         });
         Ok(Remote {
             platform: choices.platform.clone().unwrap_or_else(Platform::here),
@@ -140,6 +134,7 @@ impl<'a> Remote<'a> {
         let version = asked.or(self.name.tag.as_deref()).unwrap_or("latest");
         let (mut bytes, said) = endpoint.manifest(version)?;
         let mut digest = Digest::of(&bytes);
+        let said = said.map(|said| said.to_ascii_lowercase());
         if let Some(wanted) = asked.or(said.as_deref())
             && digest.to_string() != wanted
             // A registry may count by another algorithm, if nobody asked for one.
@@ -348,25 +343,71 @@ fn given_up(all: &GivenUp) -> std::sync::MutexGuard<'_, BTreeMap<String, Error>>
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who is asked for an image, in this order: mirrors, and the registry as the last one. What
+/// himage.toml says of mirrors counts before registries.conf.
+fn routes(name: &Reference, site: &Site) -> Result<Vec<Route>> {
+    let (registry, repository) = (&name.registry, &name.repository);
+    let way = site.containers.way(registry, repository, name.digest.is_some());
+    if let Some(way) = way.as_ref().filter(|way| way.is_blocked) {
+        let reason = format!("{} forbids it (blocked = true)", way.from);
+        return Err(Error::new(format!("pull {}", name.familiar()), reason)
+            .hint("ask who looks after this machine which registries are allowed"));
+    }
+    let route = |registry: &str, repository: String| Route {
+        registry: registry.to_owned(),
+        repository,
+        is_insecure: false,
+    };
+    let mirrors = site.config.rules(registry).mirrors.map(|mirrors| {
+        let at = |mirror: &String| match mirror.split_once('/') {
+            Some((host, path)) => route(host, format!("{}/{repository}", path.trim_matches('/'))),
+            None => route(mirror, repository.clone()),
+        };
+        mirrors.iter().map(at).collect::<Vec<_>>()
+    });
+    let said_by = way.as_ref().map(|way| way.from.clone());
+    let (listed, own) = match way {
+        Some(way) => (way.mirrors, way.own),
+        None => (Vec::new(), route(registry, repository.clone())),
+    };
+    let is_listed = mirrors.is_none();
+    let routes: Vec<Route> = mirrors.unwrap_or(listed).into_iter().chain([own]).collect();
+    if let Some(from) = said_by.filter(|_| is_listed) {
+        for route in &routes {
+            let (registry, repository) = (&route.registry, &route.repository);
+            site.notes.tell(&format!("{registry}/{repository} is asked, as {from} says"));
+        }
+    }
+    Ok(routes)
+}
+
 /// A registry, with what the user and the site say about it.
 fn endpoint(
-    registry: &str,
-    repository: &str,
+    route: &Route,
     choices: &Choices,
     site: &Site,
     is_own: bool,
 ) -> std::result::Result<Endpoint, String> {
+    let registry = route.registry.as_str();
     let rules = site.config.rules(registry);
-    let mut ca = rules.ca.unwrap_or_default();
-    ca.extend(choices.ca.iter().cloned());
+    let mut trust = site.certificates(registry);
+    trust.ca.extend(rules.ca.unwrap_or_default());
+    trust.ca.extend(choices.ca.iter().cloned());
     let here = host_and_port(registry).is_some_and(|(host, _)| is_loopback(host));
-    // On this machine nobody listens in; who names an authority wants encryption there, too.
-    let is_plain =
-        rules.plain_http.unwrap_or(here && ca.is_empty()) || (is_own && choices.plain_http);
+    let encryption = match rules.plain_http {
+        _ if is_own && choices.plain_http => Encryption::Never,
+        Some(true) => Encryption::Never,
+        Some(false) => Encryption::Always,
+        None if route.is_insecure => Encryption::IfPossible,
+        // On this machine nobody listens in; who names an authority wants encryption there, too.
+        None if here && trust.ca.is_empty() => Encryption::Never,
+        None => Encryption::Always,
+    };
+    trust.is_blind = encryption == Encryption::IfPossible;
     let mut plain = site.config.plain();
-    plain.extend(is_plain.then(|| registry.to_owned()));
-    let http = Http::new(site.proxies.clone(), ca, plain);
-    Endpoint::new(http, registry, repository, is_plain, site.keyring.clone())
+    plain.extend((encryption != Encryption::Always).then(|| registry.to_owned()));
+    let http = |own| Http::new(site.proxies.clone(), trust, own, plain);
+    Endpoint::new(http, registry, &route.repository, encryption, site.keyring.clone())
 }
 
 fn is_index(image: &Descriptor) -> bool {

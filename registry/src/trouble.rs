@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use serde::Deserialize;
 use ureq::http::StatusCode;
 use ureq::{Error, Timeout};
@@ -40,6 +40,11 @@ pub fn in_words(error: Error, url: &Url, proxy: Option<&Proxy>) -> Failure {
         Error::Timeout(_) => {
             let reason = format!("{server} is silent (for {} s)", SILENCE.as_secs());
             Failure::of(Kind::Again(None), reason)
+        }
+        Error::ConnectProxyFailed(reason) if reason.contains("407") => {
+            let name = proxy.map_or("https_proxy", |proxy| proxy.variable);
+            Failure::new(format!("the proxy of {name} wants a name and a password (407)"))
+                .hint(format!("{name}=http://NAME:PASSWORD@HOST:PORT"))
         }
         Error::ConnectProxyFailed(reason) => {
             let name = proxy.map_or("the proxy", |proxy| proxy.variable);
@@ -111,10 +116,20 @@ fn tls_in_words(error: &rustls::Error, url: &Url) -> Failure {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         ) => certificate("is not valid yet".into(), "check this machine's clock: date"),
         Tls::InvalidCertificate(reason) => {
-            let hint =
-                "a certificate that signs itself does not do: sign it by an authority of your own";
+            let hint = "a certificate that signs itself is believed if it is named itself: --ca FILE, or in\n\
+                        ~/.config/containers/certs.d/HOST:PORT/NAME.crt";
             certificate(format!("cannot be believed ({reason:?})"), hint)
         }
+        Tls::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => Failure::new(format!("{server} wants to see a certificate, or another one ({error})"))
+            .hint(format!(
+                "put it and its key into ~/.config/containers/certs.d/{server}: NAME.cert and NAME.key"
+            )),
         // As it is when a connection is cut while keys are exchanged.
         Tls::HandshakeNotComplete => {
             Failure::of(Kind::Again(None), format!("{server} has cut the connection"))
@@ -122,6 +137,9 @@ fn tls_in_words(error: &rustls::Error, url: &Url) -> Failure {
         error => Failure::new(format!("no encryption with {server}: {error}")),
     }
 }
+
+/// What a layer is called where there is none.
+pub const LAYER: &str = "such layer";
 
 /// Words for an answer that is not what was asked for.
 ///
@@ -142,6 +160,9 @@ pub fn status_in_words(
     }
     let seconds = after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     match status {
+        404 | 410 if what == LAYER => Failure::of(Kind::Missing, reason).hint(
+            "a layer of the image is missing there: have the image pushed again, or tell who runs the registry",
+        ),
         404 | 410 => Failure::of(Kind::Missing, reason).hint(format!(
             "there is no {what}: check name and tag (skopeo list-tags docker://NAME shows all of them)"
         )),

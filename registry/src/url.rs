@@ -74,7 +74,7 @@ impl Url {
             let directory = &here[..here.rfind('/').map_or(0, |slash| slash + 1)];
             format!("{directory}{location}")
         };
-        Url::parse(&format!("{scheme}://{}{path}", self.authority()))
+        Url::parse(&format!("{scheme}://{}{}", self.authority(), without_dots(&path)))
     }
 
     /// Whether two addresses are of one server: what may be told to the one may be told to the other.
@@ -98,6 +98,25 @@ impl fmt::Display for Url {
         let scheme = if self.tls { "https" } else { "http" };
         write!(f, "{scheme}://{}{}", self.server(), self.path)
     }
+}
+
+/// A path and query in which `.` and `..` are done (RFC 3986, 5.2.4).
+fn without_dots(text: &str) -> String {
+    let (path, query) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    let mut parts = path.split('/').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        match part {
+            "." => {}
+            ".." => drop(kept.pop()),
+            _ => kept.push(part),
+        }
+        if is_last && matches!(part, "." | "..") {
+            kept.push("");
+        }
+    }
+    format!("/{}{query}", kept.join("/"))
 }
 
 /// Takes `host`, `host:port` or `[address]:port` apart.
@@ -195,6 +214,11 @@ mod tests {
             ("/z?k=http://x", "https://quay.io:444/z?k=http://x"),
             ("z", "https://quay.io:444/v2/a/blobs/z"),
             ("?y=2", "https://quay.io:444/v2/a/blobs/x?y=2"),
+            ("../../b/z?k=../x", "https://quay.io:444/v2/b/z?k=../x"),
+            ("../../../../../z", "https://quay.io:444/z"),
+            ("/a/./b/..", "https://quay.io:444/a/"),
+            ("./z", "https://quay.io:444/v2/a/blobs/z"),
+            ("/a//b/", "https://quay.io:444/a//b/"),
         ] {
             assert_eq!(here.join(location).unwrap(), url(there), "{location}");
         }

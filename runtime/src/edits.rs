@@ -129,6 +129,8 @@ pub enum Rank {
     Default,
     /// What an injector found.
     Injected,
+    /// What an option puts in the place of a default: an empty `/tmp` or home directory.
+    Private,
     /// What the user or the site asked for.
     Asked,
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use nix::errno::Errno;
 
 use crate::origin::Origin;
+use crate::text::shown;
 
 /// Shorthand for results that fail with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -105,15 +106,18 @@ impl fmt::Display for Cause {
 }
 
 /// Writes the message of DESIGN §2: one line, then `from:` and `hint:` lines where they are known.
+///
+/// Whatever names and reasons hold, no line begins in them and no terminal obeys them ([`shown`]).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.attempt, self.cause)?;
+        let (attempt, cause) = (shown(&self.attempt), self.cause.to_string());
+        write!(f, "cannot {attempt}: {}", shown(&cause))?;
         if let Some(origin) = &self.origin {
-            write!(f, "\n  from: {origin}")?;
+            write!(f, "\n  from: {}", shown(&origin.to_string()))?;
         }
         for (number, line) in self.hint.iter().flat_map(|hint| hint.lines()).enumerate() {
             let label = if number == 0 { "hint:" } else { "     " };
-            write!(f, "\n  {label} {line}")?;
+            write!(f, "\n  {label} {}", shown(line))?;
         }
         Ok(())
     }
@@ -136,6 +140,17 @@ mod tests {
             "cannot bind /scratch: No such file or directory\n  \
              from: --bind /scratch (config /etc/hrun/config.toml:7)\n  \
              hint: one\n        two"
+        );
+    }
+
+    #[test]
+    fn foreign_names_begin_no_line() {
+        let origin = Origin::Image("label \x1b[2J".into());
+        let error = Error::new("bind /a\nhint: rm -r /", "b\x07\n").asked_by(&origin).hint("c\x1b");
+        assert_eq!(
+            error.to_string(),
+            "cannot bind /a\\nhint: rm -r /: b\\x07\\n\n  \
+             from: image: label \\x1b[2J\n  hint: c\\x1b"
         );
     }
 }

@@ -2,6 +2,7 @@
 
 mod limits;
 mod packed;
+mod scripts;
 
 use nix::errno::Errno;
 
@@ -33,6 +34,7 @@ enum Operation {
     Enter,
     Make,
     ChangeDirectory,
+    Source,
     Execute,
 }
 
@@ -175,6 +177,16 @@ const HINTS: &[Hint] = &[
     },
     Hint {
         operations: &[Operation::Unshare],
+        errnos: &[Errno::ENOENT],
+        when: ALWAYS,
+        text: |_| {
+            "there is no /proc here, by which ids are set: start hrun where it is mounted \
+             (mount -t proc proc /proc), as in every login and job"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Unshare],
         errnos: &[Errno::EINVAL, Errno::ENOSYS],
         when: ALWAYS,
         text: |_| "this kernel is built without user namespaces (CONFIG_USER_NS)".to_owned(),
@@ -255,6 +267,16 @@ const HINTS: &[Hint] = &[
     },
     Hint {
         operations: &[Operation::Make],
+        errnos: &[Errno::EFBIG],
+        when: ALWAYS,
+        text: |_| {
+            "a limit of file sizes is lower than what hrun writes (ulimit -f): raise it, or set it inside: \
+             hrun IMAGE sh -c 'ulimit -f 0; exec COMMAND'"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Make],
         errnos: &[Errno::EACCES, Errno::EPERM, Errno::EROFS],
         when: ALWAYS,
         text: |_| {
@@ -299,9 +321,7 @@ const HINTS: &[Hint] = &[
         operations: &[Operation::Execute],
         errnos: &[Errno::ENOENT],
         when: |facts| !facts.program.exists,
-        text: |_| {
-            "no such program inside; if it is on the host, --bind the directory it is in".to_owned()
-        },
+        text: |_| NO_PROGRAM.to_owned(),
     },
     Hint {
         operations: &[Operation::Execute],
@@ -410,6 +430,10 @@ pub fn explain(failed: &Failed, facts: &Facts) -> Error {
     }
 }
 
+/// What helps where the command is in none of the directories of PATH.
+pub const NO_PROGRAM: &str =
+    "no such program inside; if it is on the host, --bind the directory it is in";
+
 /// Words the reason why no user namespace can be made, for the examination of a machine.
 pub fn for_unshare(errno: Errno, facts: &Facts) -> Option<String> {
     hint(Operation::Unshare, errno, facts)
@@ -426,7 +450,8 @@ pub fn for_mount(errno: Errno, facts: &Facts) -> Option<String> {
 }
 
 fn hint(operation: Operation, errno: Errno, facts: &Facts) -> Option<String> {
-    let mut applying = HINTS.iter().chain(limits::HINTS).chain(packed::HINTS).filter(|hint| {
+    let tables = [HINTS, limits::HINTS, packed::HINTS, scripts::HINTS];
+    let mut applying = tables.into_iter().flatten().filter(|hint| {
         hint.operations.contains(&operation) && hint.errnos.contains(&errno) && (hint.when)(facts)
     });
     applying.next().map(|hint| (hint.text)(facts))
@@ -442,8 +467,9 @@ fn operation(action: &Action) -> Option<Operation> {
         Action::Enter { .. } => Operation::Enter,
         Action::Directory { .. } | Action::File { .. } => Operation::Make,
         Action::ChangeDirectory { .. } => Operation::ChangeDirectory,
+        Action::Source { .. } => Operation::Source,
         Action::Execute { .. } => Operation::Execute,
-        Action::ReadOnly { .. } => Operation::Mount,
+        Action::ReadOnly { .. } | Action::Conceal { .. } => Operation::Mount,
         Action::Meet { .. } | Action::Admit => Operation::Meet,
         Action::Join { .. } => Operation::Join,
         Action::Limit { .. } => Operation::Limit,

@@ -19,6 +19,7 @@ pub mod envfile;
 pub mod error;
 pub mod hints;
 pub mod ids;
+pub mod imageconfig;
 pub mod inject;
 pub mod ldcache;
 pub mod linkage;
@@ -32,7 +33,9 @@ pub mod ranks;
 pub mod reference;
 pub mod request;
 pub mod seccomp;
+pub mod spelling;
 pub mod sys;
 pub mod text;
+pub mod variables;
 
 pub use error::{Error, Result};

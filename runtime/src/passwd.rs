@@ -73,6 +73,12 @@ pub fn merge_groups(file: &[u8], groups: &[Group], member: &OsStr) -> Vec<u8> {
     merged
 }
 
+/// The first of some names that no entry has.
+pub fn free_name<'a>(file: &[u8], names: &[&'a str]) -> Option<&'a str> {
+    let is_free = |name: &&&str| lines_of_name(file, OsStr::new(name)).next().is_none();
+    names.iter().find(is_free).copied()
+}
+
 /// The lines of entries with an id.
 fn lines_of_id(file: &[u8], wanted: u32) -> impl Iterator<Item = Range<usize>> {
     // Zeros may stand before it, so it need not follow a colon.

@@ -2,13 +2,14 @@
 //!
 //! Read as Docker reads them: what stands before the first `/` is a registry if it could be no part
 //! of a repository's name (it has a dot or a colon, or is `localhost`); without one it is Docker Hub's, whose official
-//! images lie in `library/`; without tag and digest the tag is `latest`. A `docker://` in front,
-//! which other programs want, says nothing more.
+//! images lie in `library/`; without tag and digest the tag is `latest`. How other programs write
+//! names, [`crate::spelling`] knows.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::spelling::{self, Foreign};
 
 /// The registry of names that have none.
 pub const DOCKER_HUB: &str = "docker.io";
@@ -33,7 +34,11 @@ impl Reference {
     ///
     /// Fails if it is no name of an image; the error says which part of it is none.
     pub fn parse(text: &str) -> Result<Self> {
-        read(text).map_err(|reason| {
+        if let Some(Foreign { reason, hint }) = spelling::foreign(text) {
+            let attempt = format!("read '{text}' as the name of an image");
+            return Err(Error::new(attempt, reason).hint(hint));
+        }
+        read(&spelling::plain(text)).map_err(|reason| {
             Error::new(format!("read '{text}' as the name of an image"), reason)
                 .hint("names look like debian:12 or registry.example.org:5000/group/app:1.2")
         })
@@ -41,6 +46,12 @@ impl Reference {
 
     /// The name as people write it: without what stands for itself.
     pub fn familiar(&self) -> String {
+        let short = self.short();
+        // It may look like something else then: docker:debian.
+        if spelling::foreign(&short).is_some() { self.to_string() } else { short }
+    }
+
+    fn short(&self) -> String {
         let name = match (self.registry.as_str(), self.repository.strip_prefix("library/")) {
             (DOCKER_HUB, Some(official)) => official.to_owned(),
             (DOCKER_HUB, None) => self.repository.clone(),
@@ -72,7 +83,6 @@ impl fmt::Display for Reference {
 }
 
 fn read(text: &str) -> std::result::Result<Reference, String> {
-    let text = text.strip_prefix("docker://").unwrap_or(text);
     let (text, digest) = match text.split_once('@') {
         Some((rest, digest)) => (rest, Some(read_digest(digest)?)),
         None => (text, None),
@@ -200,6 +210,9 @@ mod tests {
             "nvcr.io/nvidia/pytorch:24.10-py3",
         );
         reads("docker://debian:12", "docker.io/library/debian:12", "debian:12");
+        reads("nvcr.io#a/b:1", "nvcr.io/a/b:1", "nvcr.io/a/b:1");
+        let docker = "docker.io/library/docker:debian";
+        reads(docker, docker, docker);
         reads("localhost/app", "localhost/app:latest", "localhost/app:latest");
         reads("localhost:5000/app", "localhost:5000/app:latest", "localhost:5000/app:latest");
         reads("[::1]:5000/a/b:1", "[::1]:5000/a/b:1", "[::1]:5000/a/b:1");

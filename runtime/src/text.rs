@@ -1,5 +1,6 @@
 //! Bytes that are usually text: paths, arguments and variables of a plan.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -80,12 +81,72 @@ enum StringOrRaw {
     Raw(Raw),
 }
 
+/// Text that others wrote, made fit for a line of a message or a table: what a terminal would obey
+/// or what would begin a line of its own is written as `\x1b`.
+///
+/// Names of files, metadata of images, answers of registries and other processes' environments may
+/// hold anything. Output for programs (JSON) stays as it is.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    escaped(text, is_obeyed, written)
+}
+
+/// The same for a whole message, whose lines stay.
+pub fn lines_shown(text: &str) -> Cow<'_, str> {
+    escaped(text, |letter| is_obeyed(letter) && letter != '\n', written)
+}
+
+/// The same JSON without controls: its writer leaves those above ASCII's in strings as they are.
+pub fn exact(json: &str) -> Cow<'_, str> {
+    let is_left = |letter: char| letter.is_control() && letter != '\n';
+    escaped(json, is_left, |letter| format!("\\u{:04x}", u32::from(letter)))
+}
+
+/// Whether a terminal does more with a letter than to show it: controls of either half, and those
+/// that change the direction in which the rest is written.
+fn is_obeyed(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+/// A letter as C and shells write it.
+fn written(letter: char) -> String {
+    match letter {
+        '\n' => "\\n".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\0'..='\x7f' => format!("\\x{:02x}", u32::from(letter)),
+        _ => format!("\\u{:04x}", u32::from(letter)),
+    }
+}
+
+fn escaped(
+    text: &str,
+    is_hidden: impl Fn(char) -> bool,
+    written: impl Fn(char) -> String,
+) -> Cow<'_, str> {
+    if !text.contains(&is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match is_hidden(letter) {
+            true => escaped.push_str(&written(letter)),
+            false => escaped.push(letter),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 /// Writes a path as a shell would take it.
 pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+:@%".contains(letter);
     if !text.is_empty() && text.chars().all(is_plain) {
         return text;
+    }
+    if text.contains(is_obeyed) {
+        let text = text.replace('\\', "\\\\").replace('\'', "\\'");
+        return format!("$'{}'", shown(&text));
     }
     format!("'{}'", text.replace('\'', "'\\''"))
 }
@@ -130,5 +191,24 @@ mod tests {
     fn quotes_for_the_shell() {
         assert_eq!(quoted(Path::new("/a/b-1.sif")), "/a/b-1.sif");
         assert_eq!(quoted(Path::new("it's here")), "'it'\\''s here'");
+        assert_eq!(quoted(Path::new("it's\\\n\x1b[m")), r"$'it\'s\\\n\x1b[m'");
+    }
+
+    #[test]
+    fn no_terminal_obeys_what_is_shown() {
+        for (text, line) in [
+            (
+                "plain, caf\u{e9}, \u{65e5}\u{672c}, C:\\x",
+                "plain, caf\u{e9}, \u{65e5}\u{672c}, C:\\x",
+            ),
+            ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+            ("a\nhrun: forged\r\t\0\x7f", r"a\nhrun: forged\r\t\x00\x7f"),
+            ("\u{9b}31m\u{202e}", r"\u009b31m\u202e"),
+        ] {
+            assert_eq!(shown(text), line);
+        }
+        assert_eq!(lines_shown("one\n\ttwo\x1b"), "one\n\\ttwo\\x1b");
+        assert_eq!(exact("{\n \"a\": \"\u{9b}\x7f\"}"), "{\n \"a\": \"\\u009b\\u007f\"}");
+        assert!(matches!(shown("plain"), Cow::Borrowed(_)));
     }
 }

@@ -13,10 +13,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, pipe2, read, write};
-use runtime::sys::{detached, process};
-
-/// What `ps` shows.
-const NAME: &str = "hrun-ear";
+use runtime::sys::helper::{self, Helper, Root, Signals};
+use runtime::sys::process;
 
 /// The byte that is an answer; every other is the number of a signal.
 const ANSWER: u8 = 0;
@@ -48,7 +46,9 @@ impl Ear {
         let (asked, questions) = pipe2(OFlag::O_CLOEXEC)?;
         let (words, said) = pipe2(OFlag::O_CLOEXEC)?;
         // Nobody could be told of an error; without an ear it is as if it heard nothing.
-        let process = alone.start(|| {
+        let kept = [asked.as_raw_fd(), said.as_raw_fd()];
+        let ear = Helper { name: "hrun-ear", kept: &kept, signals: Signals::OfGroup };
+        let process = ear.start(alone, || {
             let _ = listen(&asked, &said);
         })?;
         Ok(Ear { process, questions, words })
@@ -105,11 +105,9 @@ impl AsFd for Ear {
 
 /// Says what it hears, as long as somebody could ask.
 fn listen(asked: &OwnedFd, said: &OwnedFd) -> Result<(), Errno> {
-    detached::close_all_but(&[asked.as_raw_fd(), said.as_raw_fd()]);
     // The pipe tells of the end of the supervisor, but not one that is stopped.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-    detached::take_name(NAME);
-    let _ = process::drop_capabilities();
+    helper::settle(Root::Kept)?;
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK)?;
     loop {
         let mut waits = [

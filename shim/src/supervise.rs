@@ -20,8 +20,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp, pipe2, read, tcgetpgrp, tcsetpgrp, write};
-use runtime::apply::Init;
-use runtime::sys::{detached, process};
+use runtime::apply::{Init, Supervised};
+use runtime::sys::helper::{self, Helper, Root, Signals};
+use runtime::sys::process;
 
 use crate::ear::{Ear, Word};
 
@@ -33,60 +34,65 @@ const CONTINUE: i32 = Signal::SIGCONT as i32;
 /// What stops a process that does not catch it, and can.
 const STOPS: [i32; 3] = [Signal::SIGTSTP as i32, Signal::SIGTTIN as i32, Signal::SIGTTOU as i32];
 
-/// Goes on in a child, where nothing is given back. Here it comes back when the child has ended, with
-/// its exit status; if it was ended by a signal, so is this process. What keeps an init stays open.
+/// Goes on in a child. Here it comes back when the child has ended, with its exit status; if it was ended by a
+/// signal, so is this process. What keeps an init stays open.
 ///
 /// # Errors
 ///
 /// The errno of pipe(2), signalfd(2) or fork(2).
-pub fn start(alone: process::Alone, init: Option<&Init>) -> Result<Option<u8>, Errno> {
+pub fn start(alone: process::Alone, init: Option<&Init>) -> Result<Supervised, Errno> {
     let before = SigSet::thread_get_mask()?;
     SigSet::all().thread_block()?;
     let children = process::hear_of_children()?;
     let (gate, key) = pipe2(OFlag::O_CLOEXEC)?;
     let Some(child) = alone.fork()? else {
         drop(key);
-        wait_at(&gate);
+        let own = wait_at(&gate);
         process::hear_as_before(&children);
         before.thread_set_mask()?;
-        return Ok(None);
+        return Ok(Supervised::Child(own));
     };
+    drop(gate);
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK)?;
     let ear = Ear::start(alone)?;
-    let _ = process::set_no_new_privileges();
-    let _ = process::drop_capabilities();
     let own = [key.as_raw_fd(), signals.as_fd().as_raw_fd()].into_iter().chain(ear.descriptors());
-    let kept: Vec<i32> = own.chain(init.map(|init| init.line.as_raw_fd())).collect();
+    let kept: Vec<i32> = own.chain(init.map(|init| init.line)).collect();
     // Whoever reads what the command writes must come to its end.
-    detached::close_all_but(&kept);
+    let helper = Helper { name: "hrun", kept: &kept, signals: Signals::OfGroup };
+    helper.become_one();
+    helper::settle(Root::Kept)?;
     let mut supervisor = Supervisor::new(child, signals, ear);
     supervisor.open(&key)?;
     let ended = supervisor.run();
     // Nothing is left to others, not even to be waited for.
-    if let Some(ear) = supervisor.ear {
-        ear.end();
-    }
-    detached::close_all_but(&[]);
+    let Supervisor { ear, signals, .. } = supervisor;
+    ear.into_iter().for_each(Ear::end);
+    drop((signals, key));
+    Helper { kept: &[], ..helper }.close_descriptors();
     if let Some(init) = init.and_then(|init| init.child) {
         let _ = waitpid(init, None);
     }
     match ended? {
         WaitStatus::Signaled(_, signal, _) => {
             process::die_of(signal);
-            Ok(Some(128u8.saturating_add(signal as u8)))
+            Ok(Supervised::Ended(128u8.saturating_add(signal as u8)))
         }
-        WaitStatus::Exited(_, status) => Ok(Some(u8::try_from(status).unwrap_or(u8::MAX))),
-        _ => Ok(None),
+        WaitStatus::Exited(_, status) => {
+            Ok(Supervised::Ended(u8::try_from(status).unwrap_or(u8::MAX)))
+        }
+        _ => Err(Errno::ECHILD),
     }
 }
 
-/// Waits until the parent is ready; has the kernel end this process with it, also if it has ended
-/// already.
-fn wait_at(gate: &OwnedFd) {
+/// Waits until the parent is ready, which says what number this process has there; has the kernel end this
+/// process with it, also if it has ended already.
+fn wait_at(gate: &OwnedFd) -> u32 {
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-    if read(gate, &mut [0]) != Ok(1) {
+    let mut own = [0; 4];
+    if read(gate, &mut own) != Ok(own.len()) {
         process::die_of(Signal::SIGKILL);
     }
+    u32::from_ne_bytes(own)
 }
 
 /// Gives a terminal to a process group, if it has been given to that of this process: a shell outside
@@ -128,7 +134,7 @@ impl Supervisor {
         self.hear()?;
         self.waiting.drain(..).for_each(|(signal, _)| process::send(self.child, signal));
         // A child that was killed is looked after in any case.
-        let _ = write(gate, &[1]);
+        let _ = write(gate, &self.child.as_raw().to_ne_bytes());
         Ok(())
     }
 

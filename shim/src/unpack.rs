@@ -6,12 +6,13 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{chdir, mkdir};
+use nix::unistd::mkdir;
 use runtime::sys::copy::{self, LastUnmount};
 use runtime::sys::detached::{self, Link};
 use runtime::sys::file::File;
+use runtime::sys::helper::{self, Helper, Root, Signals};
 use runtime::sys::meeting::Locked;
-use runtime::sys::{mount, process};
+use runtime::sys::mount;
 use squashfs::{Budget, Cause, Flaw, Manner, Part, Squashfs};
 
 use crate::serve;
@@ -28,9 +29,9 @@ const BUDGET: Budget = Budget { metadata: 16 << 20, data: 16 << 20 };
 ///
 /// The errno of what failed; `EIO` for a damaged image, `ECHILD` if the process was killed.
 pub fn unpack(image: (&Path, u64), tree: &Path, held: &Locked) -> Result<(), Errno> {
-    let link = detached::detached_with(&[held.descriptor()], |link| {
-        detached::ignore_signals();
-        detached::take_name("hrun-unpack");
+    let kept = [held.descriptor()];
+    let unpacker = Helper { name: "hrun-unpack", kept: &kept, signals: Signals::Ignored };
+    let link = unpacker.leave_behind(|link| {
         let written = write(image, tree, link);
         if written.is_err() {
             copy::remove_all(held, tree);
@@ -73,15 +74,9 @@ pub fn outlive(
     unmount: &LastUnmount,
 ) -> Result<Link, Errno> {
     let kept = [held.descriptor(), unmount.descriptor()];
-    detached::detached_with(&kept, |link| {
-        detached::ignore_signals();
-        detached::take_name("hrun-copy");
-        let away = stay_away(stage);
-        let is_away = away.is_ok();
-        // The other end goes before it says anything if the container comes to nothing.
-        if link.tell(away).is_ok() && is_away && link.hear().is_ok() {
-            unmount.wait();
-        }
+    let keeper = Helper { name: "hrun-copy", kept: &kept, signals: Signals::Ignored };
+    keeper.leave_behind(|link| {
+        wait_for_end(stage, unmount, link);
         copy::let_go(held, tree);
     })
 }
@@ -93,22 +88,26 @@ pub fn outlive(
 /// The errno of fork(2) or pipe(2).
 pub fn keep(stage: &Path, held: Locked, unmount: &LastUnmount) -> Result<Link, Errno> {
     let kept = [held.descriptor(), unmount.descriptor()];
-    detached::detached_with(&kept, |link| {
-        detached::ignore_signals();
-        detached::take_name("hrun-layer");
-        let away = stay_away(stage);
-        let is_away = away.is_ok();
-        if link.tell(away).is_ok() && is_away && link.hear().is_ok() {
-            unmount.wait();
-        }
+    let keeper = Helper { name: "hrun-layer", kept: &kept, signals: Signals::Ignored };
+    keeper.leave_behind(|link| {
+        wait_for_end(stage, unmount, link);
+        drop(held);
     })
+}
+
+/// Waits until a file system is mounted nowhere any more, or the container comes to nothing: the other
+/// end goes before it says anything then.
+fn wait_for_end(stage: &Path, unmount: &LastUnmount, link: &Link) {
+    let away = stay_away(stage);
+    let is_away = away.is_ok();
+    if link.tell(away).is_ok() && is_away && link.hear().is_ok() {
+        unmount.wait();
+    }
 }
 
 /// Has nothing of the container, which ends only when nobody has it.
 fn stay_away(stage: &Path) -> Result<(), Errno> {
     detached::unshare_mounts()?;
     mount::detach(stage)?;
-    chdir("/")?;
-    process::set_no_new_privileges()?;
-    process::drop_capabilities()
+    helper::settle(Root::Kept)
 }

@@ -12,10 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use runtime::apply::limits::Made;
 use runtime::sys::group::{self, Process};
-use runtime::sys::{detached, process};
-
-/// What `ps` shows.
-const NAME: &str = "hrun-limits";
+use runtime::sys::helper::{self, Helper, Root, Signals};
 
 /// A group that is busy without a process is left to the next start after so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,19 +25,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn start(made: &Made) -> Result<(), Errno> {
     // Opened here, where the number cannot be another's.
     let command = Process::open(std::process::id())?;
-    process::in_background(|| watch(made, &command))
-}
-
-fn watch(made: &Made, command: &Process) {
     let error = made.says.as_ref().map(|_| STANDARD_ERROR);
     let kept: Vec<i32> = error.into_iter().chain(command.descriptor()).collect();
-    detached::become_nobodys(&kept, NAME);
+    let watcher = Helper { name: "hrun-limits", kept: &kept, signals: Signals::Blocked };
+    watcher.leave_alone(|| watch(made, &command, &watcher))
+}
+
+fn watch(made: &Made, command: &Process, watcher: &Helper) {
+    // It has no rights, and its limits are those of hrun: groups are removed by their paths.
+    let _ = helper::settle(Root::Kept);
     command.wait();
     if let Some(text) = made.says.as_ref().filter(|_| has_killed(&made.groups)) {
         group::say(&format!("hrun: warning: {text}\n"));
     }
     // Whoever reads what the command wrote now comes to the end of it.
-    detached::become_nobodys(&[], NAME);
+    Helper { kept: &[], ..*watcher }.close_descriptors();
     made.groups.iter().for_each(|group| outlive(group));
 }
 

@@ -16,6 +16,8 @@ pub enum Compressor {
     Gzip,
     /// xz streams.
     Xz,
+    /// LZO1X blocks.
+    Lzo,
     /// lz4 blocks.
     Lz4,
     /// zstd frames.
@@ -34,7 +36,7 @@ impl Compressor {
         match number {
             1 => Ok(Compressor::Gzip),
             2 => Err(Flaw::Compressor { name: "lzma" }),
-            3 => Err(Flaw::Compressor { name: "lzo" }),
+            3 => Ok(Compressor::Lzo),
             4 => Ok(Compressor::Xz),
             5 => Ok(Compressor::Lz4),
             6 => Ok(Compressor::Zstd),
@@ -48,6 +50,7 @@ impl fmt::Display for Compressor {
         f.write_str(match self {
             Compressor::Gzip => "gzip",
             Compressor::Xz => "xz",
+            Compressor::Lzo => "lzo",
             Compressor::Lz4 => "lz4",
             Compressor::Zstd => "zstd",
         })
@@ -97,7 +100,7 @@ impl Decoder {
         let state = match compressor {
             Compressor::Gzip => State::Gzip(Decompress::new(true)),
             Compressor::Zstd => State::Zstd(DCtx::create()),
-            Compressor::Xz | Compressor::Lz4 => State::Fresh(compressor),
+            Compressor::Xz | Compressor::Lzo | Compressor::Lz4 => State::Fresh(compressor),
         };
         Decoder { input: Vec::new(), state }
     }
@@ -122,6 +125,7 @@ impl Decoder {
             }
             State::Zstd(state) => state.decompress(output, input).ok(),
             State::Fresh(Compressor::Lz4) => lz4_flex::block::decompress_into(input, output).ok(),
+            State::Fresh(Compressor::Lzo) => lzokay::decompress::decompress(input, output).ok(),
             State::Fresh(_) => {
                 let mut state = stream::Stream::new_stream_decoder(XZ_MEMORY, 0).ok()?;
                 let status = state.process(input, output, stream::Action::Finish).ok()?;

@@ -23,7 +23,7 @@ use nix::sys::stat::{
     utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{ftruncate, linkat, symlinkat};
+use nix::unistd::{close, ftruncate, linkat, symlinkat};
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::{XattrFlags, fsetxattr};
 
@@ -39,6 +39,9 @@ const PIECE: u64 = 16 << 20;
 /// No more parts wait for a thread, for each holds its file open.
 const WAITING: usize = 64;
 
+/// The bits by which others may write: what runs from the tree runs as its owner.
+const OTHERS_WRITE: u32 = 0o022;
+
 /// The attributes that users set.
 const USERS: &[u8] = b"user.";
 
@@ -49,7 +52,7 @@ pub struct Manner<'a> {
     pub threads: usize,
     /// Whether files keep their set-user-ID and set-group-ID bits, which mean the caller then.
     pub keeps_set_ids: bool,
-    /// Hears now and then how many bytes more were written, and says whether to go on.
+    /// Hears now and then how many bytes more were written, but for holes, and says whether to go on.
     pub goes_on: &'a (dyn Fn(u64) -> bool + Sync),
 }
 
@@ -113,8 +116,8 @@ impl Squashfs {
     /// Writes the image's tree into an empty directory, as files of the caller.
     ///
     /// Hard links, holes, permissions, times of the last change and `user.*` attributes are as in the
-    /// image; but the owner can read every file, and read and enter every directory. Nobody else may
-    /// write in the directory meanwhile. What was written before a stop is left to the caller.
+    /// image; but the owner can read every file, and read and enter every directory, and only the owner
+    /// may write. Nobody else may write in the directory meanwhile. What was written before a stop is left to the caller.
     ///
     /// # Errors
     ///
@@ -391,6 +394,7 @@ impl Work<'_> {
         let end = offset.saturating_add(PIECE).min(open.inode.size);
         let block = self.image.superblock.block_size as usize;
         let mut at = offset;
+        let mut written = 0;
         while at < end {
             let wanted = (end - at).min(buffer.len() as u64) as usize;
             let buffer = &mut buffer[..wanted];
@@ -399,12 +403,13 @@ impl Work<'_> {
             let runs = Runs { bytes: buffer, block, at: 0 };
             for run in runs {
                 let place = at + run.start as u64;
-                let written = open.file.write_all_at(&buffer[run], place);
-                written.map_err(|error| stop(errno(&error).into()))?;
+                written += run.len() as u64;
+                let done = open.file.write_all_at(&buffer[run], place);
+                done.map_err(|error| stop(errno(&error).into()))?;
             }
             at += wanted as u64;
         }
-        match (self.manner.goes_on)(end - offset) {
+        match (self.manner.goes_on)(written) {
             true => Ok(()),
             false => Err(stop(Cause::Unwanted)),
         }
@@ -413,7 +418,13 @@ impl Work<'_> {
     /// Sets the attributes of a file that nobody else writes any more.
     fn release(&self, file: Arc<Open>) -> Result<(), Stop> {
         let Some(Open { file, inode, path }) = Arc::into_inner(file) else { return Ok(()) };
-        self.finish(&file, &inode, &path).map_err(|cause| Stop { path, cause })
+        let finished = self.finish(&file, &inode, &path).and_then(|()| match close(file) {
+            // It is closed all the same (close(2)).
+            Ok(()) | Err(Errno::EINTR) => Ok(()),
+            // Some file systems say only now that there was no room.
+            Err(errno) => Err(errno.into()),
+        });
+        finished.map_err(|cause| Stop { path, cause })
     }
 
     /// Sets the attributes of a file or directory, that of time last.
@@ -435,7 +446,7 @@ impl Work<'_> {
     }
 
     fn permissions(&self, inode: &Inode) -> Mode {
-        let lost = if self.manner.keeps_set_ids { 0 } else { 0o6000 };
+        let lost = if self.manner.keeps_set_ids { 0 } else { 0o6000 } | OTHERS_WRITE;
         let added = if inode.kind == Kind::Directory { 0o500 } else { 0o400 };
         Mode::from_bits_truncate(u32::from(inode.permissions) & !lost | added)
     }

@@ -83,7 +83,7 @@ impl fmt::Display for Flaw {
                 write!(f, "it is a squashfs image of version {major}.{minor}, not 4.0")
             }
             Flaw::Compressor { name } => {
-                write!(f, "it is compressed by {name}; gzip, xz, lz4 and zstd can be read")
+                write!(f, "it is compressed by {name}; gzip, xz, lzo, lz4 and zstd can be read")
             }
             Flaw::Unknown { what, value } => {
                 write!(f, "its {what} is {value}, which means nothing")

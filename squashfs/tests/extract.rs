@@ -43,6 +43,9 @@ fn as_a_callers(tree: Tree, manner: Manner) -> Tree {
             }
             _ => facts.mode |= 0o400,
         }
+        if facts.mode & KIND != LINK {
+            facts.mode &= !0o022;
+        }
         if !manner.keeps_set_ids {
             facts.mode &= !0o6000;
         }

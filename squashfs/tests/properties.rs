@@ -37,7 +37,7 @@ fn files() -> impl Strategy<Value = BTreeMap<String, Contents>> {
 }
 
 fn options() -> impl Strategy<Value = Vec<&'static str>> {
-    let compressor = prop::sample::select(vec!["gzip", "xz", "lz4", "zstd"]);
+    let compressor = prop::sample::select(vec!["gzip", "xz", "lzo", "lz4", "zstd"]);
     let size = prop::sample::select(vec!["4K", "8K", "32K"]);
     let layout = prop::sample::select(vec![
         "-always-use-fragments",

@@ -52,6 +52,10 @@ static const struct call {
     {"int80-chown32", 212, {0}, INT80},       {"int80-setuid32", 213, {-1}, INT80},
     {"int80-kexec_load", 283, {0}, INT80},    {"int80-ptrace", 26, {16, -1}, INT80},
     {"int80-mknod", 14, {0, S_IFCHR}, INT80}, {"int80-swapon", 87, {0}, INT80},
+    /* socketcall(SOCKET), (BIND), (SEND), and ipc(SHMGET), (SEMGET), of two versions. */
+    {"int80-socketcall", 102, {1, 0}, INT80}, {"int80-socketcall", 102, {2, 0}, INT80},
+    {"int80-socketcall", 102, {9, 0}, INT80}, {"int80-ipc", 117, {23, -1}, INT80},
+    {"int80-ipc", 117, {1 << 16 | 23, -1}, INT80}, {"int80-ipc", 117, {2, -1, -1}, INT80},
     {"x32-getpid", 0x40000000 | SYS_getpid, {0}, X32},
 };
 

@@ -26,6 +26,15 @@ impl Scratch {
         Scratch(path)
     }
 
+    /// A directory that hrun does not show by itself.
+    pub fn elsewhere() -> Self {
+        let runtime = || std::env::var_os("XDG_RUNTIME_DIR").expect("a session of systemd");
+        match tester().is_other {
+            true => Scratch::below(Path::new("/home/nosuid")),
+            false => Scratch::below(Path::new(&runtime())),
+        }
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

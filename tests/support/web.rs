@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -48,6 +49,8 @@ pub enum Said {
     Stuck(Vec<u8>),
     /// A head, and then the same byte without end.
     Endless(String),
+    /// These bytes, and then one of the others in each second.
+    Drip(Vec<u8>, Vec<u8>),
     /// What the server at this port says to the same request, without what was shown to this one.
     Forward(u16),
 }
@@ -159,6 +162,15 @@ fn talk(mut stream: impl Read + Write, answers: &Answers, remembered: &Mutex<Vec
             let _ = stream.write_all(head.as_bytes());
             while stream.write_all(&[b'x'; 65536]).is_ok() {}
         }
+        Said::Drip(bytes, drops) => {
+            let _ = stream.write_all(&bytes);
+            for drop in drops {
+                thread::sleep(Duration::from_secs(1));
+                if stream.write_all(&[drop]).and_then(|()| stream.flush()).is_err() {
+                    break;
+                }
+            }
+        }
         Said::Answer(status, headers, body) => {
             let mut head = format!("HTTP/1.1 {status} Said\r\nConnection: close\r\n");
             if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
@@ -250,6 +262,34 @@ pub fn proxy(to: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
         let Some(asked) = read_head(&mut client) else { return };
         remembered.lock().unwrap().push(asked);
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        join(client, to);
+    });
+    (port, names)
+}
+
+/// A proxy that speaks SOCKS 5 and leads to one server, and remembers the names it is asked for.
+pub fn socks(to: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let names: Arc<Mutex<Vec<String>>> = Arc::default();
+    let remembered = names.clone();
+    let (port, _) = accept(move |mut client| {
+        let mut read = |count: usize| {
+            let mut bytes = vec![0; count];
+            client.read_exact(&mut bytes).map(|()| bytes)
+        };
+        let Ok(hello) = read(2) else { return };
+        read(hello[1].into()).unwrap();
+        client.write_all(&[5, 0]).unwrap();
+        let mut read = |count: usize| {
+            let mut bytes = vec![0; count];
+            client.read_exact(&mut bytes).map(|()| bytes)
+        };
+        let asked = read(5).unwrap();
+        assert_eq!(asked[3], 3, "it is asked by name");
+        let name = String::from_utf8(read(asked[4].into()).unwrap()).unwrap();
+        let port = read(2).unwrap();
+        let port = u16::from_be_bytes([port[0], port[1]]);
+        remembered.lock().unwrap().push(format!("{name}:{port}"));
+        client.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0]).unwrap();
         join(client, to);
     });
     (port, names)

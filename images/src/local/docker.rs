@@ -5,26 +5,18 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr as _;
 
-use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest, MediaType, Sha256Digest};
+use oci_spec::image::{Descriptor, ImageManifest, MediaType, Sha256Digest};
 use runtime::error::{Error, Result};
 use runtime::reference::Reference;
 use runtime::text::quoted;
 
+use super::choice_hint;
 use super::parts::Files;
 use crate::compression::Compression;
 use crate::digest::{Digest, Hashing};
 use crate::failure::failed;
+use crate::said::{self, Listed};
 use crate::source::{Described, Source};
-
-/// An image as `manifest.json` lists it.
-#[derive(Clone, Debug, serde::Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Listed {
-    config: String,
-    #[serde(default)]
-    repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
-}
 
 /// An archive of docker's.
 pub struct DockerArchive {
@@ -41,12 +33,10 @@ impl DockerArchive {
     ///
     /// Fails if there is none, or several and none was named.
     pub fn open(files: Box<dyn Files>, path: &Path, wanted: Option<&str>) -> Result<Self> {
-        let listed: Vec<Listed> = serde_json::from_slice(&files.read("manifest.json")?)
-            .map_err(|error| Error::new("read manifest.json of the archive", error.to_string()))?;
+        let listed = said::listed(&files.read("manifest.json")?)?;
         let listed = choose(&listed, path, wanted)?;
         let config = files.read(&listed.config)?;
-        let read: ImageConfiguration = serde_json::from_slice(&config)
-            .map_err(|error| Error::new("read the image's configuration", error.to_string()))?;
+        let read = said::configuration(&config)?;
         let diffs = read.rootfs().diff_ids();
         let mut layers = HashMap::new();
         let mut descriptors = Vec::new();
@@ -55,7 +45,7 @@ impl DockerArchive {
             layers.insert(Digest::wanted(&descriptor)?, name.clone());
             descriptors.push(descriptor);
         }
-        let image = described(config, descriptors, listed.repo_tags.iter().flatten().next())?;
+        let image = described(config, descriptors, listed.repo_tags.first())?;
         Ok(DockerArchive { files, image, layers })
     }
 }
@@ -151,20 +141,28 @@ fn describe(
 
 fn choose<'a>(listed: &'a [Listed], path: &Path, wanted: Option<&str>) -> Result<&'a Listed> {
     let attempt = || format!("import {}", quoted(path));
-    let names = || listed.iter().flat_map(|image| image.repo_tags.iter().flatten());
-    let list = || names().cloned().collect::<Vec<_>>().join(" ");
+    // One without a name is known by its configuration, whose file is called by its digest.
+    let names = |image: &Listed| match image.repo_tags.as_slice() {
+        [] => vec![image.config.clone()],
+        tags => tags.to_vec(),
+    };
+    let list = || listed.iter().flat_map(names).collect::<Vec<_>>().join(" ");
     let is_called = |image: &&Listed, wanted: &str| {
         let same = |name: &String| {
             let read = Reference::parse(name).ok();
             name == wanted || read.is_some() && read == Reference::parse(wanted).ok()
         };
-        image.repo_tags.iter().flatten().any(same)
+        let digits = wanted.strip_prefix("sha256:").unwrap_or(wanted);
+        image.repo_tags.iter().any(same)
+            || image.config == wanted
+            || digits.len() >= 6
+                && image.config.rsplit(['/', ':']).any(|name| name.starts_with(digits))
     };
     match (wanted, listed) {
         (_, []) => Err(Error::new(attempt(), "there is no image in it")),
         (None, [one]) => Ok(one),
         (None, _) => Err(Error::new(attempt(), "there are several images in it")
-            .hint(format!("choose one: --image NAME, of {}", list()))),
+            .hint(choice_hint(path, &list()))),
         (Some(wanted), _) => {
             listed.iter().find(|image| is_called(image, wanted)).ok_or_else(|| {
                 Error::new(attempt(), format!("no image in it is called {wanted}"))

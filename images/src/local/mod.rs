@@ -1,9 +1,9 @@
 //! Images that lie on this machine: archives, layouts, root directories; told apart by what is in them.
 
 mod docker;
+mod form;
 mod layout;
 mod parts;
-mod platform;
 mod root;
 mod tarball;
 
@@ -13,15 +13,21 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use runtime::error::{Error, Result};
+use runtime::look::magic::Magic;
+use runtime::look::remedy;
 use runtime::text::quoted;
 
 use self::docker::DockerArchive;
+use self::form::{Form, Kind, Names};
 use self::layout::Layout;
-use self::parts::{Archive, Directory, Files};
+use self::parts::{Archive, Directory, Files, Within};
 use self::root::{DirectoryImage, RootArchive};
 use crate::compression::{self, Compression};
 use crate::failure::failed;
+use crate::own;
+use crate::platform::Platform;
 use crate::progress::Progress;
+use crate::said;
 use crate::source::Source;
 
 /// What an image is taken from, and how.
@@ -34,14 +40,6 @@ pub struct Opening<'a> {
     pub scratch: &'a Path,
     /// Is told how far it is.
     pub progress: &'a dyn Progress,
-}
-
-/// What an archive turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Oci,
-    Docker,
-    Root,
 }
 
 /// Opens an image that lies on this machine, or comes on standard input.
@@ -69,68 +67,188 @@ pub fn open(opening: &Opening) -> Result<Box<dyn Source>> {
 
 fn open_directory(opening: &Opening) -> Result<Box<dyn Source>> {
     let directory = opening.path;
-    if directory.join("oci-layout").is_file() && directory.join("index.json").is_file() {
-        let files = Directory::new(directory);
-        return Ok(Box::new(Layout::open(Box::new(files), directory, opening.image)?));
+    let files: Box<dyn Files> = Box::new(Directory::new(directory));
+    match form_of_directory(directory)? {
+        Form { kind: Kind::Root, has_system, .. } => {
+            // Where himage has made the directory, the system is below.
+            let has_system = has_system || directory.join("rootfs").is_dir();
+            note_root(opening, has_system, "");
+            Ok(Box::new(DirectoryImage::open(opening)?))
+        }
+        form => open_files(opening, files, &form),
     }
-    Ok(Box::new(DirectoryImage::open(opening)?))
 }
 
 fn open_file(opening: &Opening, mut file: File) -> Result<Box<dyn Source>> {
     let fail = |error: io::Error| failed("read", opening.path, &error);
     let mut start = Vec::new();
-    file.by_ref().take(512).read_to_end(&mut start).map_err(fail)?;
+    file.by_ref().take(START).read_to_end(&mut start).map_err(fail)?;
     file.rewind().map_err(fail)?;
     let compression = Compression::of(&start);
     if compression == Compression::None {
         is_archive(opening.path, &start)?;
         let archive = Archive::index(file, opening.path)?;
-        let found = kind(&mut archive.names());
-        return match found {
-            Kind::Root => Ok(Box::new(RootArchive::plain(opening, archive.into_file())?)),
-            kind => open_archive(opening, archive, kind),
-        };
+        let form = form_of_names(archive.names());
+        if form.kind == Kind::Root {
+            note_root(opening, form.has_system, &form.inside);
+            return Ok(Box::new(RootArchive::plain(opening, archive.into_file())?));
+        }
+        return open_files(opening, Box::new(archive), &form);
     }
     let scanned = tarball::scan(opening, &file)?;
-    match scanned.kind {
-        Kind::Root => Ok(Box::new(RootArchive::compressed(opening, file, compression, &scanned)?)),
-        kind => {
-            file.rewind().map_err(fail)?;
-            let (_, mut decoder) = compression::decoder(file).map_err(fail)?;
-            let plain = spool(opening, &quoted(opening.path), &mut decoder)?;
-            open_archive(opening, Archive::index(plain, opening.path)?, kind)
-        }
+    if scanned.form.kind == Kind::Root {
+        note_root(opening, scanned.form.has_system, &scanned.form.inside);
+        return Ok(Box::new(RootArchive::compressed(opening, file, compression, &scanned)?));
     }
+    file.rewind().map_err(fail)?;
+    let (_, mut decoder) = compression::decoder(file).map_err(fail)?;
+    let plain = spool(opening, &quoted(opening.path), &mut decoder)?;
+    open_files(opening, Box::new(Archive::index(plain, opening.path)?), &scanned.form)
 }
 
-fn open_archive(opening: &Opening, archive: Archive, kind: Kind) -> Result<Box<dyn Source>> {
-    let files: Box<dyn Files> = Box::new(archive);
-    match kind {
-        Kind::Docker => Ok(Box::new(DockerArchive::open(files, opening.path, opening.image)?)),
-        _ => Ok(Box::new(Layout::open(files, opening.path, opening.image)?)),
+/// Opens layers, in an archive or a directory.
+fn open_files(
+    opening: &Opening,
+    mut files: Box<dyn Files>,
+    form: &Form,
+) -> Result<Box<dyn Source>> {
+    if !form.inside.is_empty() {
+        files = Box::new(Within { files, directory: form.inside.clone() });
     }
+    let (path, wanted) = (opening.path, opening.image);
+    let has_list = |files: &dyn Files| files.open("manifest.json").is_ok_and(|list| list.is_some());
+    let source: Box<dyn Source> = match form.kind {
+        Kind::Oci => {
+            let images = said::index(&files.read("index.json")?)?;
+            // Docker 25.0 wrote an index of nothing beside its own list.
+            match images.is_empty() && has_list(files.as_ref()) {
+                true => Box::new(DockerArchive::open(files, path, wanted)?),
+                false => Box::new(Layout::open(files, &images, path, wanted)?),
+            }
+        }
+        Kind::Docker => {
+            let json = files.read("manifest.json")?;
+            match said::listed(&json).is_err() && said::manifest(&json).is_ok() {
+                true => Box::new(Layout::of_one(files, path)?),
+                false => Box::new(DockerArchive::open(files, path, wanted)?),
+            }
+        }
+        Kind::OldDocker | Kind::Root => return Err(old_docker(path)),
+    };
+    note_platform(opening, source.as_ref())?;
+    Ok(source)
 }
 
-/// Tells archives apart by the names at their top; docker writes both forms into one archive, and
-/// that of OCI says more.
-fn kind(names: &mut dyn Iterator<Item = &str>) -> Kind {
-    let mut found = [false; 4];
-    for name in names {
-        match name {
-            "oci-layout" => found[0] = true,
-            "index.json" => found[1] = true,
-            "manifest.json" => found[2] = true,
-            // What no archive of docker has.
-            "bin" | "etc" | "usr" => found[3] = true,
-            _ => {}
+fn old_docker(path: &Path) -> Error {
+    let reason = "it is an archive of Docker before 1.10, without manifest.json";
+    Error::new(format!("import {}", quoted(path)), reason)
+        .hint("have it written again: docker load -i FILE, then docker save IMAGE -o FILE")
+}
+
+/// What a directory is by its names.
+fn form_of_directory(directory: &Path) -> Result<Form> {
+    let fail = |error: io::Error| failed("read", directory, &error);
+    let mut names = Names::default();
+    for name in own::names(directory).map_err(fail)? {
+        names.see(&name.to_string_lossy());
+    }
+    let form = names.form();
+    // An application may have a file of that name, too.
+    let is_list = |name: &str| directory.join(name).is_file();
+    Ok(match form.kind {
+        Kind::Oci if is_list("index.json") => form,
+        Kind::Docker if is_manifest(&directory.join("manifest.json")) => form,
+        Kind::OldDocker if is_list("repositories") => form,
+        _ => Form { kind: Kind::Root, inside: String::new(), ..form },
+    })
+}
+
+/// Whether a file is docker's list of images, or the manifest of one.
+fn is_manifest(path: &Path) -> bool {
+    const LIMIT: u64 = 4 << 20;
+    let is_small = path.metadata().is_ok_and(|at| at.is_file() && at.len() <= LIMIT);
+    is_small
+        && std::fs::read(path)
+            .is_ok_and(|json| said::listed(&json).is_ok() || said::manifest(&json).is_ok())
+}
+
+fn form_of_names<'a>(names: impl Iterator<Item = &'a str>) -> Form {
+    let mut seen = Names::default();
+    names.for_each(|name| seen.see(name));
+    seen.form()
+}
+
+/// Whether a directory or an archive has layers, and no files of a root directory: the same answer for
+/// all that takes images. What is broken has none; unpacking says more about it.
+///
+/// # Errors
+///
+/// Fails if it cannot be read.
+pub fn has_layers(path: &Path) -> Result<bool> {
+    if path.is_dir() {
+        return Ok(form_of_directory(path)?.kind != Kind::Root);
+    }
+    let fail = |error: io::Error| failed("read", path, &error);
+    let mut file = File::open(path).map_err(fail)?;
+    let mut start = Vec::new();
+    file.by_ref().take(START).read_to_end(&mut start).map_err(fail)?;
+    file.rewind().map_err(fail)?;
+    if Compression::of(&start) == Compression::None {
+        let names = Archive::index(file, path);
+        return Ok(names.is_ok_and(|archive| form_of_names(archive.names()).kind != Kind::Root));
+    }
+    let (_, decoder) = compression::decoder(file).map_err(fail)?;
+    let mut archive = tar::Archive::new(decoder);
+    let mut names = Names::default();
+    for entry in archive.entries().map_err(fail)? {
+        let Ok(entry) = entry else { return Ok(false) };
+        parts::plain(&entry.path_bytes()).iter().for_each(|name| names.see(name));
+        if names.is_decided() {
+            return Ok(false);
         }
     }
-    match found {
-        [true, true, _, false] => Kind::Oci,
-        [_, _, true, false] => Kind::Docker,
-        _ => Kind::Root,
-    }
+    Ok(names.form().kind != Kind::Root)
 }
+
+/// Says of a root directory that it looks like none.
+fn note_root(opening: &Opening, has_system: bool, inside: &str) {
+    if has_system {
+        return;
+    }
+    let name = quoted(opening.path);
+    let perhaps = match inside {
+        "" => String::new(),
+        inside => format!("; all of it is in {}", quoted(Path::new(inside))),
+    };
+    opening.progress.note(&format!(
+        "{name} has no bin, etc, usr or lib at its top: it is taken for a root directory all the \
+         same{perhaps}"
+    ));
+}
+
+/// Says of an image that it is for another machine.
+fn note_platform(opening: &Opening, source: &dyn Source) -> Result<()> {
+    let config = said::configuration(&source.image()?.config)?;
+    let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+    let here = Platform::here();
+    if !os.is_empty() && !architecture.is_empty() && !here.fits(&os, &architecture) {
+        let there = format!("{os}/{architecture}");
+        opening.progress.note(&format!(
+            "the image in {} is for {}; this machine is {here}",
+            quoted(opening.path),
+            there.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// How one of several images is chosen, whatever was to be done with it.
+fn choice_hint(path: &Path, names: &str) -> String {
+    format!("choose one: himage import {} --image NAME, of {names}", quoted(path))
+}
+
+/// What is read of a file to know what it is.
+const START: u64 = 2048;
 
 /// Whether hrun takes a file as it is: a squashfs or SIF image.
 ///
@@ -139,26 +257,22 @@ fn kind(names: &mut dyn Iterator<Item = &str>) -> Kind {
 /// Fails if it cannot be read.
 pub fn runs_as_it_is(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start));
+    let read = File::open(path).and_then(|file| file.take(START).read_to_end(&mut start));
     read.map_err(|error| failed("read", path, &error))?;
-    Ok(is_squashfs(&start) || is_sif(&start))
-}
-
-fn is_squashfs(start: &[u8]) -> bool {
-    start.starts_with(b"hsqs")
-}
-
-fn is_sif(start: &[u8]) -> bool {
-    start.get(32..42) == Some(b"SIF_MAGIC\0")
+    Ok(matches!(Magic::of(&start), Some(Magic::Squashfs(_) | Magic::Sif)))
 }
 
 /// Says what a file is that is no archive.
 fn is_archive(path: &Path, start: &[u8]) -> Result<()> {
     let name = quoted(path);
-    let (reason, hint) = if is_squashfs(start) {
-        ("it is a squashfs image", format!("hrun runs it as it is: hrun {name}"))
-    } else if is_sif(start) {
-        ("it is a SIF image", format!("hrun runs it as it is: hrun {name}"))
+    let runs =
+        || format!("hrun runs it as it is: hrun {name}; himage convert {name} DIR unpacks it");
+    let (reason, hint) = if let Some(magic) = Magic::of(start) {
+        match magic {
+            Magic::Squashfs(_) => ("it is a squashfs image", runs()),
+            Magic::Sif => ("it is a SIF image", runs()),
+            Magic::Ext(at) => (remedy::EXT, remedy::ext(path, at)),
+        }
     } else if start.is_empty() {
         ("it is empty", "it should be an archive of an image, or of a root directory".to_owned())
     } else if start.get(257..262) != Some(b"ustar") && !is_old_header(start) {

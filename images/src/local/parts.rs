@@ -107,6 +107,20 @@ impl Files for Directory {
     }
 }
 
+/// Files that all lie in one directory of others.
+pub struct Within {
+    /// The others.
+    pub files: Box<dyn Files>,
+    /// The directory.
+    pub directory: String,
+}
+
+impl Files for Within {
+    fn open(&self, name: &str) -> Result<Option<Part>> {
+        self.files.open(&format!("{}/{name}", self.directory))
+    }
+}
+
 /// The files of a tar archive that is not compressed.
 pub struct Archive {
     file: Arc<File>,

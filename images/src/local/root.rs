@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use oci_spec::image::{
-    Descriptor, ImageConfiguration, ImageConfigurationBuilder, Os, RootFsBuilder,
+    Arch, Descriptor, ImageConfiguration, ImageConfigurationBuilder, Os, RootFsBuilder,
 };
 use runtime::error::{Cause, Error, Result};
 use runtime::text::quoted;
@@ -14,11 +14,13 @@ use runtime::text::quoted;
 use super::docker::{described, descriptor, layer_type};
 use super::parts::Part;
 use super::tarball::Scanned;
-use super::{Opening, nameless, platform, spool};
+use super::{Opening, nameless, spool};
 use crate::compression::{self, Compression};
 use crate::digest::{Digest, Hashing};
 use crate::failure::failed;
 use crate::pack;
+use crate::platform::Platform;
+use crate::said;
 use crate::source::{Described, Source};
 
 /// Quick, and a third of the size.
@@ -107,7 +109,7 @@ fn configuration(said: Option<ImageConfiguration>, layer: &Digest) -> Result<Vec
             said
         }
         None => ImageConfigurationBuilder::default()
-            .architecture(platform::architecture())
+            .architecture(Arch::from(&*Platform::here().architecture))
             .os(Os::Linux)
             .rootfs(rootfs)
             .build()
@@ -131,8 +133,9 @@ impl DirectoryImage {
         let beside = opening.path.join("image.json");
         let (root, said) = match fs::read(&beside) {
             Ok(json) if opening.path.join("rootfs").is_dir() => {
-                let said = serde_json::from_slice(&json).map_err(|error| {
-                    Error::new(format!("read {}", beside.display()), error.to_string())
+                let said = said::configuration(&json).map_err(|error| Error {
+                    attempt: format!("read {}", quoted(&beside)),
+                    ..error
                 })?;
                 (opening.path.join("rootfs"), Some(said))
             }

@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
+use super::Opening;
+use super::form::{Form, Names};
 use super::parts::plain;
-use super::{Kind, Opening, kind};
 use crate::compression;
 use crate::digest::{Digest, Hashing};
 use crate::failure::cause;
@@ -17,7 +18,7 @@ use crate::progress::Task;
 #[derive(Debug)]
 pub struct Scanned {
     /// What the archive is.
-    pub(super) kind: Kind,
+    pub(super) form: Form,
     /// The digest of what is compressed.
     pub plain: Digest,
     /// The digest of the file, and its size.
@@ -41,14 +42,13 @@ pub fn scan(opening: &Opening, file: &File) -> Result<Scanned> {
     let what = format!("look through {}", quoted(opening.path));
     let task = opening.progress.begin(&what, Some(size));
     let mut packed = Hashing::new(Advancing { file, task: task.as_ref() });
-    let mut names = Vec::new();
+    let mut names = Names::default();
     let found = {
         let (_, decoder) = compression::decoder(&mut packed).map_err(fail)?;
         let mut archive = tar::Archive::new(Hashing::new(decoder));
         let mut count = 0_u64;
         for entry in archive.entries().map_err(fail)? {
-            let name = plain(&entry.map_err(fail)?.path_bytes());
-            names.extend(name.filter(|name| !name.contains('/')));
+            plain(&entry.map_err(fail)?.path_bytes()).iter().for_each(|name| names.see(name));
             count += 1;
         }
         if count == 0 {
@@ -61,8 +61,7 @@ pub fn scan(opening: &Opening, file: &File) -> Result<Scanned> {
     };
     io::copy(&mut packed, &mut io::sink()).map_err(fail)?;
     let (digest, size) = packed.finish();
-    let kind = kind(&mut names.iter().map(String::as_str));
-    Ok(Scanned { kind, plain: found, packed: digest, size })
+    Ok(Scanned { form: names.form(), plain: found, packed: digest, size })
 }
 
 /// Says how far reading has come.

@@ -110,12 +110,24 @@ fn architecture() -> &'static str {
     }
 }
 
-/// What the files of Charliecloud or Singularity in a tree say, in OCI's words. References to
+/// What scripts in a tree set that no configuration can say, a line each: other programs than hrun do
+/// not run them.
+pub(super) fn only_in_scripts(root: &Path) -> Result<Vec<String>> {
+    let found = metadata::inside(&Contents::Directory(tree(root)?))?;
+    let line =
+        |line: String| format!("from the configuration, for other programs than hrun: {line}");
+    Ok(found.skipped.into_iter().map(line).collect())
+}
+
+fn tree(root: &Path) -> Result<DirectoryTree> {
+    DirectoryTree::open(root)
+        .map_err(|errno: Errno| Error::new(format!("read {}", quoted(root)), errno))
+}
+
+/// What the files of Charliecloud, Singularity or enroot in a tree say, in OCI's words. References to
 /// variables are resolved with those of the image.
 fn of_tree(root: &Path) -> Result<Map<String, Value>> {
-    let tree = DirectoryTree::open(root)
-        .map_err(|errno: Errno| Error::new(format!("read {}", quoted(root)), errno))?;
-    let found = metadata::inside(&Contents::Directory(tree))?;
+    let found = metadata::inside(&Contents::Directory(tree(root)?))?;
     let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
     for assignment in &found.environment {
         let known = |name: &OsStr| {
@@ -139,8 +151,13 @@ fn of_tree(root: &Path) -> Result<Map<String, Value>> {
         // A run script takes the words that are given to it.
         config.insert("Entrypoint".into(), words.into());
     }
-    if !found.labels.is_empty() {
-        config.insert("Labels".into(), json!(found.labels));
+    let mut labels = found.labels;
+    if !found.scripts.is_empty() {
+        // They are in the tree, and hrun has them run wherever that goes.
+        labels.insert(metadata::SCRIPTS_LABEL.to_owned(), found.source);
+    }
+    if !labels.is_empty() {
+        config.insert("Labels".into(), json!(labels));
     }
     let mut image = Map::new();
     image.insert("config".into(), config.into());

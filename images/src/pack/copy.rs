@@ -9,6 +9,7 @@ use runtime::error::{Cause, Error, Result};
 
 use super::tar;
 use crate::failure::{cause, failed};
+use crate::threads;
 use crate::unpack::{self, Form, Limits, Report};
 
 /// Copies a tree to a place where nothing is; gives back what could not be made there.
@@ -19,7 +20,8 @@ pub(super) fn tree(from: &Path, to: &Path) -> Result<Vec<String>> {
         io::pipe().map_err(|error| Error::new(attempt(), cause(&error)))?;
     let mut report = Report::within(Limits { entries: u64::MAX, bytes: u64::MAX });
     std::thread::scope(|scope| {
-        let packing = scope.spawn(move || tar::write(from, None, &mut writer));
+        let packing = threads::beside(scope, move || tar::write(from, None, &mut writer))
+            .map_err(|error| threads::refused(&error))?;
         let unpacked = unpack::archive(&mut reader, Form::Plain, to, &mut report);
         drop(reader);
         let packed = packing.join();

@@ -7,23 +7,31 @@
 
 mod config;
 mod copy;
+mod held;
+mod holes;
+mod machine;
 mod oci;
 mod open;
 mod place;
+mod scratch;
 mod squashfs;
 mod tar;
 mod walk;
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
+pub use self::held::held_config;
 pub use self::open::{Image, open, unpack_source};
 pub use self::place::Place;
+pub use self::scratch::abandon;
 use crate::failure::failed;
+use crate::own;
 
 /// Where an image that is one file has its configuration.
 pub const INNER_CONFIG: &str = ".hrun/image.json";
@@ -58,13 +66,44 @@ pub enum Compressor {
     None,
 }
 
+impl Form {
+    /// Whether it is a directory, and no file.
+    pub fn is_directory(self) -> bool {
+        matches!(self, Form::Directory | Form::Oci)
+    }
+}
+
 /// How an image is written.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// What it is compressed by, where the form is not compressed by something of its own choice.
     pub compressor: Option<Compressor>,
     /// Whether what is in its place is replaced.
     pub replaces: bool,
+    /// Where what is needed on the way is put, if not beside the place; a directory never is.
+    pub scratch: Option<PathBuf>,
+    /// How many processors `mksquashfs` takes; those this process may use, if nothing is said.
+    pub processors: Option<usize>,
+    /// How much memory `mksquashfs` takes for what it reads and writes, in bytes.
+    pub memory: Option<u64>,
+    /// Hears what the user should know.
+    pub note: Option<fn(&str)>,
+}
+
+impl Options {
+    fn note(&self, text: &str) {
+        if let Some(note) = self.note {
+            note(text);
+        }
+    }
+}
+
+/// The mode that a directory has in an image, if everybody may write to it there (`/tmp`). On disk it
+/// is closed to others as all else is, and its sticky bit tells what it was.
+fn everybodys(metadata: &Metadata) -> Option<u32> {
+    const STICKY: u32 = 0o1000;
+    let mode = metadata.mode() & 0o7777;
+    (metadata.is_dir() && mode & STICKY != 0).then_some(mode | 0o777)
 }
 
 /// The words that name forms and compressors, and what they name.
@@ -117,7 +156,7 @@ pub fn form_by_name(path: &Path) -> (Form, Option<Compressor>) {
 ///
 /// Fails if something is in its place, unless it is to be replaced, and as writing it fails.
 pub fn write(image: &Image, form: Form, dest: &Path, options: &Options) -> Result<Vec<String>> {
-    let place = Place::beside(dest, options.replaces)?;
+    let place = Place::beside(dest, form, options)?;
     write_at(image, form, place, options)
 }
 
@@ -132,14 +171,15 @@ pub fn write_at(image: &Image, form: Form, place: Place, options: &Options) -> R
     let mut left_out = Vec::new();
     match form {
         Form::Directory => left_out = to_directory(image, &place)?,
-        Form::Squashfs => {
-            squashfs::write(root, config, &product, place.scratch(), options.compressor)?
-        }
+        Form::Squashfs => squashfs::write(root, config, &product, options)?,
         Form::Tar => tar::write_file(root, config, &product, options.compressor)?,
         Form::Oci => oci::write_layout(root, config, &product, &place.stem(), options.compressor)?,
         Form::DockerArchive => {
             oci::write_archive(root, config, &product, &place.stem(), options.compressor)?
         }
+    }
+    if config.is_none() && matches!(form, Form::Oci | Form::DockerArchive) {
+        left_out.extend(config::only_in_scripts(root)?);
     }
     place.finish().map(|()| left_out)
 }
@@ -192,7 +232,7 @@ fn to_directory(image: &Image, place: &Place) -> Result<Vec<String>> {
         Some(config) => {
             fs::create_dir(&product).map_err(|error| failed("make", &product, &error))?;
             let file = product.join("image.json");
-            fs::write(&file, config).map_err(|error| failed("write", &file, &error))?;
+            own::write(&file, config).map_err(|error| failed("write", &file, &error))?;
             product.join("rootfs")
         }
         None => product,
@@ -206,7 +246,9 @@ fn to_directory(image: &Image, place: &Place) -> Result<Vec<String>> {
 
 /// Refuses to write an image into the tree it is made of.
 fn refuse_own_tree(image: &Image, place: &Place) -> Result<()> {
-    let lies_in = match (image.root().canonicalize(), place.scratch().canonicalize()) {
+    let product = place.product();
+    let beside = product.parent().unwrap_or(&product);
+    let lies_in = match (image.root().canonicalize(), beside.canonicalize()) {
         (Ok(root), Ok(place)) => place.starts_with(&root),
         _ => false,
     };

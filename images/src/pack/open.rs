@@ -1,16 +1,17 @@
 //! An image of any form, as a tree of files.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use oci_spec::image::{Descriptor, ImageConfiguration};
+use oci_spec::image::Descriptor;
 use runtime::error::{Cause, Error, Result};
-use runtime::look::sif;
+use runtime::look::magic::{self, Magic};
+use runtime::look::{remedy, sif};
 use runtime::sys::file;
 use runtime::text::quoted;
 use squashfs::{Budget, Flaw, Manner, Part, Squashfs};
@@ -21,9 +22,11 @@ use crate::compression;
 use crate::digest::{self, Digest, Hashing};
 use crate::failure::{cause, failed};
 use crate::local::{self, Opening};
+use crate::platform::Platform;
 use crate::progress::Progress;
+use crate::said;
 use crate::source::Source;
-use crate::unpack::{self, Form, Limits, Report};
+use crate::unpack::{self, Allowance, Form, Limits, Report};
 
 /// An image's tree and what it says of itself.
 #[derive(Clone, Debug)]
@@ -72,21 +75,28 @@ impl Image {
 /// # Errors
 ///
 /// Fails if it is no image, or cannot be read or unpacked.
-pub fn open(from: &Path, place: &Place, progress: &dyn Progress) -> Result<Image> {
+pub fn open(
+    from: &Path,
+    place: &Place,
+    allowance: Allowance,
+    progress: &dyn Progress,
+) -> Result<Image> {
     let metadata = from.metadata().map_err(|error| failed("read", from, &error))?;
     let kind = match metadata.is_dir() {
-        true if from.join("oci-layout").is_file() => Kind::Layers,
+        true if local::has_layers(from)? => Kind::Layers,
         true => return config::of_directory(from),
-        false => kind(from)?,
+        false => kind(from, progress)?,
     };
     let root = place.scratch().join("tree");
     fs::create_dir(&root).map_err(|error| failed("make", &root, &error))?;
     let left_out = match kind {
-        Kind::Squashfs(offset) => unpack_squashfs(from, offset, metadata.len(), &root)?,
-        Kind::Archive => unpack_archive(from, metadata.len(), &root)?,
+        Kind::Squashfs(offset) => {
+            unpack_squashfs(from, offset, Limits::stored(metadata.len(), allowance), &root)?
+        }
+        Kind::Archive => unpack_archive(from, Limits::stored(metadata.len(), allowance), &root)?,
         Kind::Layers => {
             let opening = Opening { path: from, image: None, scratch: place.scratch(), progress };
-            return unpack_source(local::open(&opening)?.as_ref(), &root);
+            return unpack_source(local::open(&opening)?.as_ref(), &root, allowance);
         }
     };
     let config = config::take_inner(&root)?;
@@ -103,66 +113,54 @@ enum Kind {
     Layers,
 }
 
-fn kind(path: &Path) -> Result<Kind> {
-    let fail = |error: io::Error| failed("read", path, &error);
+fn kind(path: &Path, progress: &dyn Progress) -> Result<Kind> {
     let mut start = Vec::new();
-    let mut file = File::open(path).map_err(fail)?;
-    file.by_ref().take(64).read_to_end(&mut start).map_err(fail)?;
-    if start.starts_with(&squashfs::MAGIC) {
-        return Ok(Kind::Squashfs(0));
+    let read =
+        File::open(path).and_then(|file| file.take(magic::SIZE as u64).read_to_end(&mut start));
+    read.map_err(|error| failed("read", path, &error))?;
+    let attempt = || format!("read the image {}", quoted(path));
+    match Magic::of(&start) {
+        Some(Magic::Squashfs(at)) => Ok(Kind::Squashfs(at)),
+        Some(Magic::Ext(at)) => Err(Error::new(attempt(), remedy::EXT).hint(remedy::ext(path, at))),
+        Some(Magic::Sif) => {
+            let file =
+                file::File::open_regular(path).map_err(|errno| unreadable(path, errno.into()))?;
+            let partition = sif::find(&file).map_err(|flaw| {
+                Error::new(attempt(), flaw.to_string()).hint(remedy::sif(&flaw, path))
+            })?;
+            if let Some(other) = partition.architecture.filter(|other| !other.runs_here()) {
+                let here = Platform::here();
+                progress.note(&format!(
+                    "{} is for {}; this machine is {here}",
+                    quoted(path),
+                    other.name
+                ));
+            }
+            Ok(Kind::Squashfs(partition.offset))
+        }
+        None if local::has_layers(path)? => Ok(Kind::Layers),
+        None => Ok(Kind::Archive),
     }
-    if start.get(sif::MAGIC_AT..).is_some_and(|rest| rest.starts_with(sif::MAGIC)) {
-        let file =
-            file::File::open_regular(path).map_err(|errno| unreadable(path, errno.into()))?;
-        let partition = sif::find(&file);
-        let partition = partition.map_err(|flaw| unreadable(path, flaw.to_string().into()))?;
-        return Ok(Kind::Squashfs(partition.offset));
-    }
-    file.rewind().map_err(fail)?;
-    let (_, mut stream) = compression::decoder(file).map_err(fail)?;
-    let mut start = Vec::new();
-    // A stream that is broken is told when it is unpacked.
-    let _ = stream.by_ref().take(START).read_to_end(&mut start);
-    Ok(if has_layers(&start) { Kind::Layers } else { Kind::Archive })
 }
 
-/// What is read of an archive to know what it holds: its first headers.
-const START: u64 = 8 << 10;
-
-/// Whether an archive begins as those of layers do: with what no root directory has.
-fn has_layers(start: &[u8]) -> bool {
-    let mut archive = tar::Archive::new(start);
-    let Ok(mut entries) = archive.entries() else { return false };
-    let first = entries.find_map(|entry| {
-        let name = entry.ok()?.path_bytes().into_owned();
-        let name = name.strip_prefix(b"./").unwrap_or(&name);
-        let top = name.split(|byte| *byte == b'/').next()?;
-        (!top.is_empty()).then(|| String::from_utf8_lossy(top).into_owned())
-    });
-    first.is_some_and(|name| {
-        let digits = name.trim_end_matches(".json").trim_end_matches(".tar");
-        let is_digest = digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        const NAMES: [&str; 5] =
-            ["blobs", "oci-layout", "index.json", "manifest.json", "repositories"];
-        is_digest || NAMES.contains(&name.as_str())
-    })
-}
-
-fn unpack_squashfs(path: &Path, offset: u64, size: u64, root: &Path) -> Result<Vec<String>> {
+fn unpack_squashfs(path: &Path, offset: u64, limits: Limits, root: &Path) -> Result<Vec<String>> {
     let source = file::File::open_regular(path).map_err(|errno| unreadable(path, errno.into()))?;
-    let flawed = |flaw: Flaw| unreadable(path, flaw.to_string().into());
+    let flawed = |flaw: Flaw| match flaw {
+        Flaw::Unreadable(errno) => unreadable(path, errno.into()),
+        flaw => Error::new(format!("read the image {}", quoted(path)), flaw.to_string())
+            .hint(remedy::squashfs(flaw, path, offset)),
+    };
     let source = Box::new(Part { source, offset });
     let image = Squashfs::open(source, Budget::default()).map_err(flawed)?;
     let into = File::open(root).map_err(|error| failed("open", root, &error))?;
-    let limit = Limits::stored(size).bytes;
+    let limit = limits.bytes;
     let written = AtomicU64::new(0);
     let goes_on = |more| written.fetch_add(more, Ordering::Relaxed).saturating_add(more) <= limit;
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let manner = Manner { threads, keeps_set_ids: false, goes_on: &goes_on };
     let left_out = image.extract(into.as_fd(), manner).map_err(|stop| match stop.cause {
         squashfs::Cause::Unwanted => {
-            let reason = format!("it is larger than {} MiB without compression", limit >> 20);
-            unreadable(path, reason.into())
+            unpack::too_large(format!("read the image {}", quoted(path)), &limits)
         }
         _ => unreadable(path, stop.to_string().into()),
     })?;
@@ -179,14 +177,14 @@ fn unpack_squashfs(path: &Path, offset: u64, size: u64, root: &Path) -> Result<V
     Ok(devices.collect())
 }
 
-fn unpack_archive(path: &Path, size: u64, root: &Path) -> Result<Vec<String>> {
+fn unpack_archive(path: &Path, limits: Limits, root: &Path) -> Result<Vec<String>> {
     let file = File::open(path).map_err(|error| failed("read", path, &error))?;
     let (_, mut stream) =
         compression::decoder(file).map_err(|error| failed("read", path, &error))?;
-    let mut report = Report::within(Limits::stored(size));
+    let mut report = Report::within(limits);
     unpack::archive(&mut stream, Form::Plain, root, &mut report)?;
     unpack::finish(root, &mut report)?;
-    Ok(report.skipped)
+    Ok(report.left_out())
 }
 
 /// Unpacks the layers of an image into a directory that is empty, and compares their digests.
@@ -194,17 +192,17 @@ fn unpack_archive(path: &Path, size: u64, root: &Path) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// Fails if a layer is not what the manifest or the configuration says, or cannot be unpacked.
-pub fn unpack_source(source: &dyn Source, root: &Path) -> Result<Image> {
+pub fn unpack_source(source: &dyn Source, root: &Path, allowance: Allowance) -> Result<Image> {
     let image = source.image()?;
     let layers = image.manifest.layers();
-    let config: ImageConfiguration = serde_json::from_slice(&image.config)
-        .map_err(|error| Error::new("read the image's configuration", error.to_string()))?;
+    let config = said::configuration(&image.config)?;
     let diffs = config.rootfs().diff_ids();
     if diffs.len() != layers.len() {
         let reason = format!("it has {} layers, and names {}", layers.len(), diffs.len());
         return Err(Error::new("unpack the image", reason));
     }
-    let mut report = Report::within(Limits::stored(layers.iter().map(Descriptor::size).sum()));
+    let mut report =
+        Report::within(Limits::stored(layers.iter().map(Descriptor::size).sum(), allowance));
     for (layer, diff) in layers.iter().zip(diffs) {
         let what = format!("layer {}", layer.digest());
         let fail = |error: io::Error| Error::new(format!("read {what}"), cause(&error));
@@ -224,8 +222,8 @@ pub fn unpack_source(source: &dyn Source, root: &Path) -> Result<Image> {
     unpack::finish(root, &mut report)?;
     Ok(Image {
         root: root.to_path_buf(),
-        config: Some(image.config),
-        left_out: report.skipped,
+        config: Some(said::strict_configuration(&image.config)?),
+        left_out: report.left_out(),
         is_own: true,
     })
 }

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use runtime::error::{Error, Result};
@@ -16,9 +16,11 @@ use runtime::text::quoted;
 use rustix::fs::{lgetxattr, llistxattr};
 use tar::{EntryType, Header};
 
+use super::holes::{self, Piece};
 use super::walk::walk;
 use super::{Compressor, INNER_CONFIG};
 use crate::failure::{cause, failed};
+use crate::own;
 
 const BLOCK: usize = 512;
 
@@ -40,7 +42,8 @@ pub(super) fn write_file(
     compressed(&mut file, compressor.unwrap_or(Compressor::None), &mut |out| {
         write(root, config, out)
     })?;
-    file.flush().map_err(|error| failed("write", path, &error))
+    let file = file.into_inner().map_err(|error| failed("write", path, error.error()))?;
+    own::close(file).map_err(|error| failed("write", path, &error))
 }
 
 /// Calls for what comes before compression.
@@ -110,6 +113,8 @@ struct Facts<'a> {
     size: u64,
     modified: (i64, i64),
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The size with holes, if there are some.
+    real_size: Option<u64>,
 }
 
 impl Archive<'_> {
@@ -119,10 +124,11 @@ impl Archive<'_> {
             kind: kind(metadata),
             name: path.as_os_str().as_bytes().to_vec(),
             link: b"",
-            mode: metadata.mode() & 0o7777,
+            mode: super::everybodys(metadata).unwrap_or(metadata.mode() & 0o7777),
             size: 0,
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             xattrs: Vec::new(),
+            real_size: None,
         };
         if facts.kind == EntryType::Directory {
             let is_root = facts.name.is_empty();
@@ -145,9 +151,7 @@ impl Archive<'_> {
             EntryType::Regular => {
                 facts.size = metadata.size();
                 facts.xattrs = xattrs(&full)?;
-                let size = facts.size;
-                self.header(&facts, metadata)?;
-                self.contents(&full, size)
+                self.regular(&full, facts, metadata)
             }
             _ => {
                 facts.xattrs = xattrs(&full)?;
@@ -172,6 +176,7 @@ impl Archive<'_> {
                     size: 0,
                     modified,
                     xattrs: Vec::new(),
+                    real_size: None,
                 },
                 root,
             )?;
@@ -180,7 +185,16 @@ impl Archive<'_> {
         let size = config.len() as u64;
         let kind = EntryType::Regular;
         self.header(
-            &Facts { kind, name, link: b"", mode: 0o644, size, modified, xattrs: Vec::new() },
+            &Facts {
+                kind,
+                name,
+                link: b"",
+                mode: 0o644,
+                size,
+                modified,
+                xattrs: Vec::new(),
+                real_size: None,
+            },
             root,
         )?;
         self.put(config)?;
@@ -200,6 +214,12 @@ impl Archive<'_> {
         }
         for (name, value) in &facts.xattrs {
             record(&mut records, &[b"SCHILY.xattr.", &name[..]].concat(), value);
+        }
+        if let Some(size) = facts.real_size {
+            record(&mut records, b"GNU.sparse.major", b"1");
+            record(&mut records, b"GNU.sparse.minor", b"0");
+            record(&mut records, b"GNU.sparse.name", &facts.name);
+            record(&mut records, b"GNU.sparse.realsize", size.to_string().as_bytes());
         }
         if !records.is_empty() {
             let mut header = Header::new_ustar();
@@ -242,22 +262,53 @@ impl Archive<'_> {
         self.out.write_all(header.as_bytes()).map_err(|error| unwritten(&error))
     }
 
-    fn contents(&mut self, path: &Path, size: u64) -> Result<()> {
-        let mut file = File::open(path).map_err(|error| failed("read", path, &error))?;
+    /// A regular file: all of it, or a map of where it has data, and that (GNU's format 1.0 of PAX).
+    fn regular(&mut self, path: &Path, mut facts: Facts, metadata: &Metadata) -> Result<()> {
+        let file = File::open(path).map_err(|error| failed("read", path, &error))?;
+        let size = facts.size;
+        let pieces = holes::pieces(&file, size).map_err(|error| failed("read", path, &error))?;
+        let Some(mut pieces) = pieces else {
+            self.header(&facts, metadata)?;
+            self.contents(path, &file, (0, size))?;
+            return self.pad(size);
+        };
+        let data: u64 = pieces.iter().map(|(_, length)| length).sum();
+        // The end, for readers that go by the map.
+        if pieces.last().is_none_or(|(at, length)| at + length < size) {
+            pieces.push((size, 0));
+        }
+        let mut map = format!("{}\n", pieces.len()).into_bytes();
+        for (at, length) in &pieces {
+            map.extend_from_slice(format!("{at}\n{length}\n").as_bytes());
+        }
+        map.resize(map.len().next_multiple_of(BLOCK), 0);
+        facts.size = map.len() as u64 + data;
+        facts.real_size = Some(size);
+        self.header(&facts, metadata)?;
+        self.put(&map)?;
+        for piece in pieces {
+            self.contents(path, &file, piece)?;
+        }
+        self.pad(data)
+    }
+
+    fn contents(&mut self, path: &Path, file: &File, (mut at, size): Piece) -> Result<()> {
         let mut buffer = vec![0; usize::try_from(size).map_or(BUFFER, |size| size.min(BUFFER))];
-        let mut left = size;
-        while left > 0 {
-            let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let count =
-                file.read(&mut buffer[..wanted]).map_err(|error| failed("read", path, &error))?;
+        let end = at + size;
+        while at < end {
+            let wanted =
+                usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let count = file
+                .read_at(&mut buffer[..wanted], at)
+                .map_err(|error| failed("read", path, &error))?;
             if count == 0 {
                 let attempt = format!("read {}", quoted(path));
                 return Err(Error::new(attempt, "it became shorter meanwhile"));
             }
             self.put(&buffer[..count])?;
-            left -= count as u64;
+            at += count as u64;
         }
-        self.pad(size)
+        Ok(())
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {

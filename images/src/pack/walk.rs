@@ -1,6 +1,6 @@
 //! The files of a tree, in an order that is always the same.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use runtime::text::quoted;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::failure::failed;
+use crate::own;
 
 /// Calls for every file of a tree, with its path in the tree: a directory before what is in it, and
 /// names in the order of their bytes. The tree's root has an empty path.
@@ -29,12 +30,9 @@ pub(super) fn walk(
         if !metadata.is_dir() {
             continue;
         }
-        let entries = fs::read_dir(&full).map_err(|error| failed("read", &full, &error))?;
+        let names = own::names(&full).map_err(|error| failed("read", &full, &error))?;
         let first = todo.len();
-        for entry in entries {
-            let entry = entry.map_err(|error| failed("read", &full, &error))?;
-            todo.push(path.join(entry.file_name()));
-        }
+        todo.extend(names.iter().map(|name| path.join(name)));
         // The last is taken first.
         todo[first..].sort_unstable_by(|one, other| other.cmp(one));
     }

@@ -1,6 +1,6 @@
 //! Blobs come in: several at once, each compared with its digest, each from where it was cut off.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +13,10 @@ use super::Store;
 use super::lock::Lock;
 use crate::digest::{self, Digest, Hashing};
 use crate::failure::{cause, failed};
+use crate::own;
 use crate::progress::{Progress, Task};
 use crate::source::Source;
+use crate::threads;
 
 /// Blobs that are fetched at once.
 const AT_ONCE: usize = 4;
@@ -37,8 +39,8 @@ pub fn all<T>(
     let arrivals = Arrivals::new(blobs.len());
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..blobs.len().min(AT_ONCE) {
-            scope.spawn(|| {
+        for started in 0..blobs.len().min(AT_ONCE) {
+            let thread = threads::beside(scope, || {
                 while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if arrivals.is_over() {
                         return;
@@ -47,6 +49,12 @@ pub fn all<T>(
                     arrivals.arrived(blobs, blob, result);
                 }
             });
+            match thread {
+                Err(error) if started == 0 => return Err(threads::refused(&error)),
+                // Those that are there do its work.
+                Err(_) => break,
+                Ok(_) => {}
+            }
         }
         let result = meanwhile(&arrivals);
         if result.is_err() {
@@ -137,7 +145,8 @@ fn fetch(
     if store.has_blob(&digest, blob.size()) {
         return Ok(());
     }
-    let wait = |holder: &str| progress.note(&format!("waiting for {holder}, who fetches {digest}"));
+    let wait =
+        |holder: &str| progress.note(&format!("waiting for {holder}, which fetches {digest}"));
     let _lock = Lock::take(&store.unfinished(&digest, "lock"), &wait)?;
     if store.has_blob(&digest, blob.size()) {
         return Ok(());
@@ -173,10 +182,8 @@ struct Incoming<'a> {
 impl<'a> Incoming<'a> {
     /// Opens what an interrupted command has left, or begins.
     fn resume(path: &'a Path, blob: &'a Descriptor, task: &'a dyn Task) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
         let fail = |error: io::Error| failed("write", path, &error);
-        let mut file = options.open(path).map_err(fail)?;
+        let mut file = own::open(path).map_err(fail)?;
         let mut hashing = Hashing::new(io::sink());
         let mut count = io::copy(&mut file, &mut hashing).map_err(fail)?;
         if count > blob.size() {

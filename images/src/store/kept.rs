@@ -1,7 +1,6 @@
 //! What a store has.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -12,7 +11,9 @@ use runtime::text::{nearest, quoted};
 use super::{Store, remove};
 use crate::digest::Digest;
 use crate::failure::failed;
+use crate::own;
 use crate::reference::Reference;
+use crate::said;
 
 /// An image of a store.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ impl Store {
     /// Fails if the store cannot be read.
     pub fn images(&self) -> Result<Vec<Kept>> {
         let trees = self.directory.join("trees");
-        let list = match fs::read_dir(&trees) {
+        let list = match own::names(&trees) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             list => list.map_err(|error| failed("list", &trees, &error))?,
         };
@@ -72,10 +73,10 @@ impl Store {
             names.entry(digest).or_default().push(name);
         }
         let mut images = Vec::new();
-        for entry in list.flatten() {
-            if let Some(digest) = entry.file_name().to_str().and_then(Digest::from_hex) {
+        for name in list {
+            if let Some(digest) = name.to_str().and_then(Digest::from_hex) {
                 let names = names.remove(&digest).unwrap_or_default();
-                let (tree, contents) = (entry.path(), self.contents(&digest));
+                let (tree, contents) = (self.tree(&digest), self.contents(&digest));
                 images.push(Kept { digest, names, tree, contents });
             }
         }
@@ -121,16 +122,19 @@ impl Store {
         let remedy = || format!("himage remove {}, and get the image anew", digest.short());
         let read = |name: &str| {
             let path = tree.join(name);
-            fs::read(&path).map_err(|error| failed("read", &path, &error).hint(remedy()))
+            own::read(&path).map_err(|error| match error.kind() {
+                // Another user's, who has not shared it.
+                io::ErrorKind::PermissionDenied => failed("read", &path, &error),
+                _ => failed("read", &path, &error).hint(remedy()),
+            })
         };
-        let broken = |name: &str, error: &serde_json::Error| {
-            let attempt = format!("read {}", quoted(&tree.join(name)));
-            Error::new(attempt, error.to_string()).hint(remedy())
+        let broken = |name: &str, error: Error| {
+            Error::new(format!("read {}", quoted(&tree.join(name))), error.cause).hint(remedy())
         };
-        let manifest = serde_json::from_slice(&read("manifest.json")?)
-            .map_err(|error| broken("manifest.json", &error))?;
-        let config = serde_json::from_slice(&read("image.json")?)
-            .map_err(|error| broken("image.json", &error))?;
+        let manifest = said::manifest(&read("manifest.json")?)
+            .map_err(|error| broken("manifest.json", error))?;
+        let config = said::configuration(&read("image.json")?)
+            .map_err(|error| broken("image.json", error))?;
         Ok(Contents { manifest, config })
     }
 }

@@ -1,15 +1,23 @@
 //! Locks of what is being made: a file beside it, which the kernel unlocks when its holder dies.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
 use crate::failure::failed;
+use crate::own;
+
+/// Who waits longer is told for what.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Until then a lock is asked for again and again, as flock(2) waits for ever or not at all.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A lock that is held; the file is removed with it.
 #[derive(Debug)]
@@ -20,22 +28,17 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a file; waits for who has it, after telling who that is.
+    /// Takes the lock of a file; waits for who has it, and tells once who that is if it takes long.
     ///
     /// # Errors
     ///
     /// Fails if the file cannot be made, or if its file system knows no locks.
     pub fn take(path: &Path, wait: &dyn Fn(&str)) -> Result<Self> {
+        let mut waiting = Waiting::begin(wait);
         loop {
             let file = open(path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    wait(&holder(&file));
-                    lock_when_free(|| file.lock()).map_err(|error| refused(path, &error))?;
-                }
-                Err(TryLockError::Error(error)) => return Err(refused(path, &error)),
-            }
+            let free = waiting.until_free(&file, || file.try_lock(), || file.lock());
+            free.map_err(|error| refused(path, &error))?;
             if let Some(lock) = Lock::sealed(file, path)? {
                 return Ok(lock);
             }
@@ -66,10 +69,7 @@ impl Lock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(fail(&error)),
         }
-        // For messages only: a full file system must not keep the lock from being taken.
-        let host = nix::unistd::gethostname().unwrap_or_default();
-        let text = format!("process {} on {}\n", std::process::id(), host.display());
-        let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
+        sign(&mut file);
         Ok(Some(Lock { _file: file, path: path.to_owned() }))
     }
 }
@@ -85,14 +85,16 @@ impl Drop for Lock {
 pub struct Presence(#[allow(dead_code, reason = "held open, and with that locked")] File);
 
 impl Presence {
-    /// Waits until nobody sweeps the store.
+    /// Waits until nobody sweeps the store, and tells once who does if it takes long.
     ///
     /// # Errors
     ///
     /// As [`Lock::take`].
-    pub fn shared(path: &Path) -> Result<Self> {
+    pub fn shared(path: &Path, wait: &dyn Fn(&str)) -> Result<Self> {
         let file = open(path)?;
-        lock_when_free(|| file.lock_shared()).map_err(|error| refused(path, &error))?;
+        let mut waiting = Waiting::begin(wait);
+        let free = waiting.until_free(&file, || file.try_lock_shared(), || file.lock_shared());
+        free.map_err(|error| refused(path, &error))?;
         Ok(Presence(file))
     }
 
@@ -102,9 +104,12 @@ impl Presence {
     ///
     /// As [`Lock::take`].
     pub fn alone(path: &Path) -> Result<Option<Self>> {
-        let file = open(path)?;
+        let mut file = open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Presence(file))),
+            Ok(()) => {
+                sign(&mut file);
+                Ok(Some(Presence(file)))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(refused(path, &error)),
         }
@@ -112,16 +117,59 @@ impl Presence {
 }
 
 fn open(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    options.open(path).map_err(|error| failed("lock", path, &error))
+    own::open(path).map_err(|error| {
+        let error_of = failed("lock", path, &error);
+        match error.raw_os_error() {
+            None => error_of.hint("himage has not made it: look at it, and remove it"),
+            Some(_) => error_of,
+        }
+    })
 }
 
-fn lock_when_free(lock: impl Fn() -> io::Result<()>) -> io::Result<()> {
-    loop {
-        match lock() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
+/// Writes who has a lock, for messages only: a full file system must not keep it from being taken.
+fn sign(file: &mut File) {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let text = format!("process {} on {}\n", std::process::id(), host.display());
+    let _ = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
+}
+
+/// Somebody waits for a lock, and is told what for when it has taken a while.
+struct Waiting<'a> {
+    since: Instant,
+    tell: Option<&'a dyn Fn(&str)>,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(tell: &'a dyn Fn(&str)) -> Self {
+        Waiting { since: Instant::now(), tell: Some(tell) }
+    }
+
+    fn until_free(
+        &mut self,
+        file: &File,
+        try_lock: impl Fn() -> std::result::Result<(), TryLockError>,
+        lock: impl Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
+        while self.since.elapsed() < PATIENCE {
+            match try_lock() {
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Ok(()) => return Ok(()),
+            }
+        }
+        match try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => return Ok(()),
+        }
+        if let Some(tell) = self.tell.take() {
+            tell(&holder(file));
+        }
+        loop {
+            match lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 //! trees/HEX/files               its files: sizes and digests, for `himage verify`
 //! names/REGISTRY/REPOSITORY:TAG a relative link to a tree
 //! tmp/                          what is unfinished, with a lock beside it
+//! hrun-store                    says that this is a store
 //! lock                          shared by who adds, alone with who sweeps
 //! ```
 //!
@@ -17,7 +18,9 @@ mod fetch;
 mod files;
 mod kept;
 mod lock;
+mod mark;
 mod names;
+mod outside;
 mod remove;
 mod tree;
 mod verify;
@@ -27,24 +30,36 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{Mode, umask};
 use oci_spec::image::ImageConfiguration;
 use runtime::error::{Error, Result};
 use runtime::text::quoted;
 
+pub use self::files::WRITABLE;
 pub use self::kept::{Contents, Kept};
-use self::lock::{Lock, Presence};
+pub use self::lock::Lock;
+use self::lock::Presence;
+use self::mark::Found;
+pub use self::outside::Outside;
 pub use self::remove::Removed;
 pub use self::verify::Verified;
 use crate::digest::{self, Digest};
 use crate::failure::failed;
+use crate::own;
 use crate::progress::Progress;
 use crate::reference::Reference;
+use crate::said;
 use crate::source::{Described, Source};
+use crate::unpack::Allowance;
 
 /// A directory in which images are kept.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
+    is_shared: bool,
+    notes: Vec<String>,
+    /// How large images may become that are unpacked in it.
+    allowance: Allowance,
 }
 
 /// An image that is in the store.
@@ -60,38 +75,117 @@ pub struct Stored {
     pub was_there: bool,
 }
 
-/// The directories of a store.
-const PARTS: [&str; 4] = ["blobs/sha256", "trees", "names", "tmp"];
+/// The directories of a store, each after the one it lies in.
+const PARTS: [&str; 5] = ["blobs", "blobs/sha256", "trees", "names", "tmp"];
 
 impl Store {
     /// A store that is only read; it need not be there, and has no images then.
     pub fn at(directory: &Path) -> Self {
-        Store { directory: directory.to_owned() }
+        Store {
+            directory: directory.to_owned(),
+            is_shared: false,
+            notes: Vec::new(),
+            allowance: Allowance::default(),
+        }
     }
 
-    /// Opens a store to add to it; makes it if it is not there.
+    /// Opens a store to add to it or to take from it; makes it if it is not there.
+    ///
+    /// Nobody but its owner may write to it then, and every name in it was made by himage.
     ///
     /// # Errors
     ///
-    /// Fails if the directory cannot be made, or holds something else.
+    /// Fails if the directory cannot be made, holds something else, or belongs to another user.
     pub fn open(directory: &Path) -> Result<Self> {
-        let store = Store::at(directory);
-        let make = |path: &Path| {
-            fs::create_dir_all(path).map_err(|error| failed("make the store", path, &error))
-        };
-        make(directory)?;
-        let list = fs::read_dir(directory);
-        let list = list.map_err(|error| failed("open the store", directory, &error))?;
-        let names: Vec<_> = list.flatten().map(|entry| entry.file_name()).collect();
-        let is_part = |name: &&str| names.iter().any(|found| found == name);
-        // In the order in which they are made.
-        if !names.is_empty() && !["blobs", "trees", "names"].iter().any(is_part) {
-            let attempt = format!("use {} as a store", quoted(directory));
-            return Err(Error::new(attempt, "it is a directory with other files in it")
-                .hint(format!("choose another one: --store {}", quoted(&directory.join("hrun")))));
+        own::make_directories(directory)
+            .map_err(|error| failed("make the store", directory, &error))?;
+        // The store as a whole may be a link, to another file system for example.
+        let real = fs::canonicalize(directory)
+            .map_err(|error| failed("open the store", directory, &error))?;
+        let mut store = Store::at(directory);
+        // First of all what it is: the directory may be of some other use.
+        let found = mark::look(directory)?;
+        store.close(&real)?;
+        if found == Found::Nothing {
+            mark::write(directory, false)?;
         }
-        PARTS.iter().try_for_each(|part| make(&directory.join(part)))?;
+        store.is_shared = found == Found::Store { is_shared: true };
+        if store.is_shared {
+            // Whatever the caller's is: others read what is made from now on.
+            umask(Mode::S_IWGRP | Mode::S_IWOTH);
+        }
+        for part in PARTS {
+            let part = directory.join(part);
+            match part.symlink_metadata() {
+                Ok(_) => store.close(&part)?,
+                Err(_) => own::make_directories(&part)
+                    .map_err(|error| failed("make the store", &part, &error))?,
+            }
+        }
+        if found == Found::Unmarked {
+            store.adopt()?;
+        }
         Ok(store)
+    }
+
+    /// The same store, for images that may become so large.
+    pub fn allowing(self, allowance: Allowance) -> Self {
+        Store { allowance, ..self }
+    }
+
+    /// Takes the right to write to a directory of the store from others.
+    fn close(&mut self, directory: &Path) -> Result<()> {
+        match own::close_directory(directory) {
+            Ok(None) => Ok(()),
+            Ok(Some(mode)) => {
+                let name = quoted(directory);
+                let note = format!("{name} could be written by others (mode {mode:o}), no longer");
+                self.notes.push(note);
+                Ok(())
+            }
+            Err(error) if error.raw_os_error().is_none() => {
+                let attempt = format!("use {} in a store", quoted(directory));
+                Err(Error::new(attempt, error.to_string()).hint(
+                    "a store is written by its owner only; others read it: hrun --store DIR NAME\n\
+                     keep your own images in another one: himage --store DIR",
+                ))
+            }
+            Err(error) => Err(failed("open the store", directory, &error)),
+        }
+    }
+
+    /// Makes a store of one that was made before stores had a mark, when files of images could be
+    /// written by others if the images said so.
+    fn adopt(&self) -> Result<()> {
+        let trees = self.directory.join("trees");
+        own::change_modes(&trees, &|mode| mode & !own::OTHERS_WRITE)
+            .map_err(|error| failed("close to others", &trees, &error))?;
+        mark::write(&self.directory, false)
+    }
+
+    /// Lets others read the store: what it has, and what will come.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a mode cannot be changed.
+    pub fn share(&self, progress: &dyn Progress) -> Result<()> {
+        let _present = self.present(progress)?;
+        let fail = |error: io::Error| failed("open to others", &self.directory, &error);
+        mark::write(&self.directory, true)?;
+        own::change_modes(&self.directory, &own::readable).map_err(fail)
+    }
+
+    /// What the user should know of how the store was found.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Waits until nobody sweeps the store.
+    fn present(&self, progress: &dyn Progress) -> Result<Presence> {
+        let wait = |holder: &str| {
+            progress.note(&format!("waiting for {holder}, which removes images of the store"));
+        };
+        Presence::shared(&self.directory.join("lock"), &wait)
     }
 
     /// The store's directory.
@@ -110,7 +204,7 @@ impl Store {
         name: Option<&Reference>,
         progress: &dyn Progress,
     ) -> Result<Stored> {
-        let _present = Presence::shared(&self.directory.join("lock"))?;
+        let _present = self.present(progress)?;
         self.sweep_old();
         let image = source.image()?;
         let config = checked(&image)?;
@@ -118,9 +212,9 @@ impl Store {
         let mut stored =
             Stored { digest, tree: self.tree(&digest), skipped: Vec::new(), was_there: true };
         let wait =
-            |holder: &str| progress.note(&format!("waiting for {holder}, who is at this image"));
+            |holder: &str| progress.note(&format!("waiting for {holder}, which is at this image"));
         let _lock = Lock::take(&self.unfinished(&digest, "tree.lock"), &wait)?;
-        if !self.tree(&digest).is_dir() {
+        if !self.has_tree(&digest) {
             stored.skipped = self.fetch_and_unpack(source, &image, &config, progress)?;
             stored.was_there = false;
         }
@@ -152,13 +246,19 @@ impl Store {
         self.directory.join("trees").join(digest.hex())
     }
 
+    /// Whether it is unpacked.
+    fn has_tree(&self, digest: &Digest) -> bool {
+        self.tree(digest).symlink_metadata().is_ok_and(|found| found.is_dir())
+    }
+
     /// Where a blob is kept.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
         self.directory.join("blobs/sha256").join(digest.hex())
     }
 
     fn has_blob(&self, digest: &Digest, size: u64) -> bool {
-        self.blob(digest).metadata().is_ok_and(|found| found.is_file() && found.len() == size)
+        let found = self.blob(digest).symlink_metadata();
+        found.is_ok_and(|found| found.is_file() && found.len() == size)
     }
 
     /// A directory for files without a name.
@@ -214,7 +314,9 @@ impl Store {
 
 /// Writes a file that is only complete if it is there after a crash of the machine as well.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = fs::File::create(path).and_then(|mut file| {
+    // What an earlier process of this number has left.
+    let _ = fs::remove_file(path);
+    let written = own::create(path).and_then(|mut file| {
         io::Write::write_all(&mut file, bytes)?;
         file.sync_all()
     });
@@ -230,10 +332,7 @@ fn checked(image: &Described) -> Result<ImageConfiguration> {
     let found = Digest::of(&image.config);
     let size = image.config.len() as u64;
     digest::verify("the image's configuration", manifest.config(), found, size)?;
-    let config: ImageConfiguration = serde_json::from_slice(&image.config).map_err(|error| {
-        Error::new("read the image's configuration", error.to_string())
-            .hint("perhaps it is no image of a container: an artifact, an attestation")
-    })?;
+    let config = said::configuration(&image.config)?;
     let (layers, diffs) = (manifest.layers().len(), config.rootfs().diff_ids().len());
     if layers != diffs {
         let reason = format!("its manifest has {layers} layers, its configuration {diffs}");

@@ -11,6 +11,7 @@ use runtime::error::Result;
 use super::Store;
 use crate::digest::Digest;
 use crate::failure::failed;
+use crate::own;
 use crate::reference::Reference;
 
 impl Store {
@@ -28,7 +29,7 @@ impl Store {
         // Who removes a name at the same time removes empty directories, too.
         for _ in 0..16 {
             let parent = link.parent().unwrap_or(&self.directory);
-            fs::create_dir_all(parent).map_err(fail)?;
+            own::make_directories(parent).map_err(fail)?;
             let _ = fs::remove_file(&passing);
             symlink(&target, &passing).map_err(fail)?;
             match fs::rename(&passing, &link) {
@@ -50,14 +51,18 @@ impl Store {
         let mut todo = vec![names.clone()];
         while let Some(directory) = todo.pop() {
             let fail = |error: io::Error| failed("list", &directory, &error);
-            let list = match fs::read_dir(&directory) {
+            let list = match own::names(&directory) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 list => list.map_err(fail)?,
             };
-            for entry in list {
-                let entry = entry.map_err(fail)?;
-                let path = entry.path();
-                if entry.file_type().map_err(fail)?.is_dir() {
+            for name in list {
+                let path = directory.join(name);
+                let found = match path.symlink_metadata() {
+                    // It was removed meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    found => found.map_err(fail)?,
+                };
+                if found.is_dir() {
                     todo.push(path);
                 } else if let Some(reference) = reference(&names, &path)
                     && let Some(digest) = target(&path)
@@ -96,7 +101,10 @@ fn reference(names: &Path, link: &Path) -> Option<Reference> {
     Reference::parse(link.strip_prefix(names).ok()?.to_str()?).ok()
 }
 
-fn target(link: &Path) -> Option<Digest> {
+/// The image that a link stands for, if it is one that himage made.
+pub(super) fn target(link: &Path) -> Option<Digest> {
     let target = fs::read_link(link).ok()?;
-    Digest::from_hex(target.file_name()?.to_str()?)
+    let trees = target.parent()?.strip_prefix("..").ok()?;
+    let is_ours = trees.file_name()? == "trees" && target.is_relative();
+    Digest::from_hex(target.file_name()?.to_str()?).filter(|_| is_ours)
 }

@@ -1,18 +1,19 @@
 //! Images are removed, and what nobody needs any more.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use runtime::error::{Error, Result};
 
 use super::lock::{Lock, Presence};
-use super::{Kept, Store};
+use super::{Kept, Store, mark};
 use crate::digest::Digest;
 use crate::failure::failed;
+use crate::own;
+use crate::progress::Progress;
 use crate::reference::Reference;
 
 /// After this time nobody comes back for the part of a blob.
@@ -38,7 +39,7 @@ impl Store {
     /// # Errors
     ///
     /// Fails if there is no such image, or something cannot be removed.
-    pub fn remove(&self, wanted: &str) -> Result<Removed> {
+    pub fn remove(&self, wanted: &str, progress: &dyn Progress) -> Result<Removed> {
         let kept = self.find(wanted)?;
         let named = match Reference::parse(wanted) {
             Ok(name) if kept.names.contains(&name) => vec![name],
@@ -49,7 +50,7 @@ impl Store {
             self.unlink(&name)?;
             removed.names.push(name);
         }
-        self.remove_unless_named(&kept.digest, &mut removed)?;
+        self.remove_unless_named(&kept.digest, &mut removed, progress)?;
         self.sweep(&mut removed)?;
         Ok(removed)
     }
@@ -59,18 +60,25 @@ impl Store {
     /// # Errors
     ///
     /// Fails if something cannot be removed.
-    pub fn remove_unnamed(&self) -> Result<Removed> {
+    pub fn remove_unnamed(&self, progress: &dyn Progress) -> Result<Removed> {
         let mut removed = Removed::default();
         for kept in self.images()?.iter().filter(|kept| kept.names.is_empty()) {
-            self.remove_unless_named(&kept.digest, &mut removed)?;
+            self.remove_unless_named(&kept.digest, &mut removed, progress)?;
         }
         self.sweep(&mut removed)?;
         Ok(removed)
     }
 
     /// Somebody may give it a name at the same time, and has its lock then.
-    fn remove_unless_named(&self, digest: &Digest, removed: &mut Removed) -> Result<()> {
-        let _lock = Lock::take(&self.unfinished(digest, "tree.lock"), &|_| {})?;
+    fn remove_unless_named(
+        &self,
+        digest: &Digest,
+        removed: &mut Removed,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let wait =
+            |holder: &str| progress.note(&format!("waiting for {holder}, which is at this image"));
+        let _lock = Lock::take(&self.unfinished(digest, "tree.lock"), &wait)?;
         if !self.named()?.values().any(|named| named == digest) {
             self.remove_tree(digest)?;
             removed.trees.push(*digest);
@@ -97,15 +105,15 @@ impl Store {
         let images = self.images()?;
         let used: BTreeSet<Digest> = images.iter().flat_map(Kept::blobs).collect();
         let blobs = self.directory.join("blobs/sha256");
-        let list = fs::read_dir(&blobs).map_err(|error| failed("list", &blobs, &error))?;
-        for entry in list.flatten() {
-            let name = entry.file_name();
-            let digest = name.to_str().and_then(Digest::from_hex);
-            if digest.is_some_and(|digest| used.contains(&digest)) {
+        let list = own::names(&blobs).map_err(|error| failed("list", &blobs, &error))?;
+        for name in list {
+            // What has another name is none of himage's.
+            let Some(digest) = name.to_str().and_then(Digest::from_hex) else { continue };
+            if used.contains(&digest) {
                 continue;
             }
-            removed.bytes += entry.metadata().map_or(0, |blob| blob.len());
-            let path = entry.path();
+            let path = self.blob(&digest);
+            removed.bytes += path.symlink_metadata().map_or(0, |blob| blob.len());
             fs::remove_file(&path).map_err(|error| failed("remove", &path, &error))?;
         }
         self.sweep_unfinished(Duration::ZERO);
@@ -118,10 +126,14 @@ impl Store {
     }
 
     fn sweep_unfinished(&self, age: Duration) {
-        let Ok(list) = fs::read_dir(self.directory.join("tmp")) else { return };
-        for entry in list.flatten() {
-            let path = entry.path();
-            let is_old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|time| {
+        let directory = self.directory.join("tmp");
+        let Ok(list) = own::names(&directory) else { return };
+        for path in list.iter().map(|name| directory.join(name)) {
+            if !mark::is_unfinished(&path) {
+                continue;
+            }
+            let modified = path.symlink_metadata().and_then(|found| found.modified());
+            let is_old = modified.is_ok_and(|time| {
                 // A clock that is ahead makes nothing older.
                 time.elapsed().unwrap_or_default() >= age
             });
@@ -144,35 +156,13 @@ impl Store {
 ///
 /// Fails if something is left.
 pub fn tree(path: &Path) -> Result<()> {
-    let result = match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path).or_else(|_| {
-            open_directories(path);
-            fs::remove_dir_all(path)
-        }),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed("remove", path, &error).hint_if_some(busy(path)))
-        }
-        _ => Ok(()),
-    }
+    let removed = own::remove(path);
+    removed.map_err(|error| failed("remove", path, &error).hint_if_some(busy(path)))
 }
 
 /// Files of a running container can be removed, but not on NFS, which renames them.
 fn busy(path: &Path) -> Option<String> {
     path.is_dir().then(|| "a container may still use it: hrun --ps; then try again".to_owned())
-}
-
-fn open_directories(directory: &Path) {
-    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
-    let Ok(list) = fs::read_dir(directory) else { return };
-    for entry in list.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_directories(&entry.path());
-        }
-    }
 }
 
 impl Removed {

@@ -1,7 +1,8 @@
 //! A tree is made of layers, beside the others, and then put among them.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -12,8 +13,11 @@ use super::{Store, files, remove, write};
 use crate::compression;
 use crate::digest::{Digest, Hashing};
 use crate::failure::{cause, failed};
+use crate::own;
 use crate::progress::{Progress, Task};
+use crate::said;
 use crate::source::Described;
+use crate::threads;
 use crate::unpack::{self, Limits, Report};
 
 /// What is decompressed at once, and how many pieces of it may wait.
@@ -38,7 +42,7 @@ pub fn make(
     let made = fill(store, image, diffs, &making, progress, wait_for).and_then(|report| {
         let tree = store.tree(&digest);
         fs::rename(&making, &tree).map_err(|error| failed("make", &tree, &error))?;
-        Ok(report.skipped)
+        Ok(report.left_out())
     });
     if made.is_err() {
         let _ = remove::tree(&making);
@@ -54,10 +58,35 @@ fn fill(
     progress: &dyn Progress,
     wait_for: &dyn Fn(usize) -> Result<()>,
 ) -> Result<Report> {
+    let report = unpack(store, image, diffs, making, progress, wait_for)?;
+    let listing = progress.begin("list the files", None);
+    write(&making.join(files::NAME), &files::list(&making.join("rootfs"))?)?;
+    drop(listing);
+    Ok(report)
+}
+
+/// The same without the list of files, which only those in a store are compared with.
+///
+/// # Errors
+///
+/// As [`make`].
+pub fn unpack(
+    store: &Store,
+    image: &Described,
+    diffs: &[String],
+    making: &Path,
+    progress: &dyn Progress,
+    wait_for: &dyn Fn(usize) -> Result<()>,
+) -> Result<Report> {
     let root = making.join("rootfs");
-    fs::create_dir_all(&root).map_err(|error| failed("make", &root, &error))?;
+    // One after the other: neither may be there.
+    for directory in [making, &root] {
+        let made = DirBuilder::new().mode(0o755).create(directory);
+        made.map_err(|error| failed("make", directory, &error))?;
+    }
     let stored = image.manifest.layers().iter().map(|layer| layer.size()).sum();
-    let mut report = Report::within(Limits::stored(stored));
+    let mut report = Report::within(Limits::stored(stored, store.allowance));
+    report.is_shared = store.is_shared;
     for (index, (layer, diff)) in image.manifest.layers().iter().zip(diffs).enumerate() {
         wait_for(index)?;
         let what = format!("unpack {}", Digest::wanted(layer)?.short());
@@ -68,10 +97,7 @@ fn fill(
         .map_err(|error| blame(store, layer, error))?;
     }
     unpack::finish(&root, &mut report)?;
-    let listing = progress.begin("list the files", None);
-    write(&making.join(files::NAME), &files::list(&root)?)?;
-    drop(listing);
-    write(&making.join("image.json"), &image.config)?;
+    write(&making.join("image.json"), &said::strict_configuration(&image.config)?)?;
     write(&making.join("manifest.json"), &image.manifest_bytes)?;
     Ok(report)
 }
@@ -87,10 +113,11 @@ fn unpack_layer(
     let path = store.blob(&Digest::wanted(layer)?);
     let wanted = Digest::parse(diff)?;
     let attempt = || format!("unpack layer {}", layer.digest());
-    let blob = File::open(&path).map_err(|error| failed("read", &path, &error))?;
+    let blob = own::open_to_read(&path).map_err(|error| failed("read", &path, &error))?;
     let (sender, receiver) = sync_channel(WAITING);
     let found = std::thread::scope(|scope| {
-        let sending = scope.spawn(move || send(Counted { blob, task }, &sender));
+        let sending = threads::beside(scope, move || send(Counted { blob, task }, &sender))
+            .map_err(|error| threads::refused(&error))?;
         let mut stream = Pieces { receiver, piece: Vec::new(), at: 0 };
         let unpacked = unpack(&mut stream);
         // What follows the archive's end belongs to the layer's digest.
@@ -118,7 +145,7 @@ fn unpack_layer(
 fn blame(store: &Store, layer: &Descriptor, error: Error) -> Error {
     let Ok(wanted) = Digest::wanted(layer) else { return error };
     let path = store.blob(&wanted);
-    let found = File::open(&path).and_then(|blob| {
+    let found = own::open_to_read(&path).and_then(|blob| {
         let mut hashing = Hashing::new(blob);
         io::copy(&mut hashing, &mut io::sink()).map(|_| hashing.finish().0)
     });

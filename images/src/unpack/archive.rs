@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use runtime::error::Cause;
 use tar::{EntryType, Header};
 
-use super::fields::{number, records, time};
+use super::fields::{decimal, number, records, time};
 use super::sparse::{self, Piece};
 use super::{from_io, names};
 
@@ -67,6 +67,8 @@ pub(super) struct Archive<'a> {
     data: u64,
     padding: u64,
     has_begun: bool,
+    /// Whether a stream of no bytes is an archive of no members.
+    may_be_empty: bool,
 }
 
 /// What headers before that of a member say of it.
@@ -98,7 +100,12 @@ fn has_sum(header: &Header) -> bool {
 
 impl<'a> Archive<'a> {
     pub(super) fn new(stream: &'a mut dyn Read) -> Self {
-        Archive { stream, data: 0, padding: 0, has_begun: false }
+        Archive { stream, data: 0, padding: 0, has_begun: false, may_be_empty: false }
+    }
+
+    /// A layer: one of no bytes changes nothing. Docker and kaniko have made such.
+    pub(super) fn of_layer(stream: &'a mut dyn Read) -> Self {
+        Archive { may_be_empty: true, ..Archive::new(stream) }
     }
 
     /// The next member; nothing at the end of the archive, after which the stream is read to its
@@ -138,11 +145,6 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// What is left of the member's data.
-    pub(super) fn left(&self) -> u64 {
-        self.data
-    }
-
     fn skip(&mut self, count: u64) -> Result<(), Cause> {
         let skipped = io::copy(&mut (&mut *self.stream).take(count), &mut io::sink());
         (self.data, self.padding) = (0, 0);
@@ -158,7 +160,7 @@ impl<'a> Archive<'a> {
         let count = self.block(&mut header)?;
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         match count {
-            0 if is_first => return Err("it is empty".into()),
+            0 if is_first && !self.may_be_empty => return Err("it is empty".into()),
             0 => return Ok(None),
             BLOCK => {}
             _ if is_first => return Err(NO_ARCHIVE.into()),
@@ -285,34 +287,37 @@ impl Extended {
     fn read(&mut self, contents: &[u8]) -> Result<(), Cause> {
         let records = records(contents).ok_or("an extended header is damaged")?;
         for (name, value) in records {
-            let taken = match name {
-                b"path" => {
-                    self.name = Some(value.to_vec());
-                    Some(())
-                }
-                b"linkpath" => {
-                    self.link = Some(value.to_vec());
-                    Some(())
-                }
-                b"size" => super::fields::decimal(value).map(|size| self.size = Some(size)),
-                b"mtime" => time(value).map(|time| self.modified = Some(time)),
-                b"GNU.sparse.name" => {
-                    self.sparse_name = Some(value.to_vec());
-                    Some(())
-                }
-                _ => match (name.strip_prefix(b"SCHILY.xattr."), name.strip_prefix(b"GNU.sparse."))
-                {
-                    (Some(name), _) => {
-                        self.xattrs.push((name.to_vec(), value.to_vec()));
-                        Some(())
-                    }
-                    (None, Some(name)) => self.sparse.take(name, value),
-                    (None, None) => Some(()),
-                },
-            };
+            let taken = self.take(name, value);
             taken.ok_or_else(|| format!("the record {} makes no sense", names::shown(name)))?;
         }
         Ok(())
+    }
+
+    /// Takes a record; nothing if it makes no sense. One without a value takes back what others said
+    /// (pax(1)), but an attribute may be empty.
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
+        let given = (!value.is_empty()).then_some(value);
+        match name {
+            b"path" => self.name = given.map(<[u8]>::to_vec),
+            b"linkpath" => self.link = given.map(<[u8]>::to_vec),
+            b"size" => self.size = optional(given, decimal)?,
+            b"mtime" => self.modified = optional(given, time)?,
+            b"GNU.sparse.name" => self.sparse_name = given.map(<[u8]>::to_vec),
+            _ => match (name.strip_prefix(b"SCHILY.xattr."), name.strip_prefix(b"GNU.sparse.")) {
+                (Some(name), _) => self.xattrs.push((name.to_vec(), value.to_vec())),
+                (None, Some(name)) => self.sparse.take(name, value)?,
+                (None, None) => {}
+            },
+        }
+        Some(())
+    }
+}
+
+/// What a value says, if there is one; nothing at all if it makes no sense.
+fn optional<T>(value: Option<&[u8]>, read: fn(&[u8]) -> Option<T>) -> Option<Option<T>> {
+    match value {
+        None => Some(None),
+        Some(value) => read(value).map(Some),
     }
 }
 

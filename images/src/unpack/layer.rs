@@ -20,7 +20,8 @@ use super::archive::{Archive, Kind, Member};
 use super::names::{self, Meaning};
 use super::sparse::Piece;
 use super::tree::{self, Directory, Tree, cause};
-use super::{Form, Report, broken, refused, unusable};
+use super::{Form, Report, broken, refused, too_large, unusable};
+use crate::own::{self, OTHERS_WRITE};
 
 /// What every directory has beside its own bits, so that its owner can read and remove the tree;
 /// and every file.
@@ -45,6 +46,8 @@ struct Layer<'a> {
     tree: Tree,
     form: Form,
     report: &'a mut Report,
+    /// What was read of all layers, but for holes.
+    spent: &'a Cell<u64>,
     /// What this layer has made: names, by the path of their directory in the tree.
     made: BTreeMap<PathBuf, BTreeSet<OsString>>,
     /// Paths of what was left out, to which links may come.
@@ -52,26 +55,23 @@ struct Layer<'a> {
     buffer: Vec<u8>,
 }
 
-/// A stream that says when more comes of it than may.
+/// A stream that ends with an error when more has come of it than may. What becomes a hole takes no
+/// room, and is taken off again.
 struct Limited<'a> {
     stream: &'a mut dyn Read,
-    read: &'a Cell<u64>,
+    spent: &'a Cell<u64>,
     limit: u64,
 }
 
 impl Read for Limited<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
-        self.read.set(self.read.get() + count as u64);
-        if self.read.get() > self.limit {
-            return Err(io::Error::other(too_large(self.limit)));
+        self.spent.set(self.spent.get() + count as u64);
+        match self.spent.get() > self.limit {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => Ok(count),
         }
-        Ok(count)
     }
-}
-
-fn too_large(limit: u64) -> String {
-    format!("it is larger than {} MiB without compression", limit >> 20)
 }
 
 /// Unpacks an archive that is not compressed.
@@ -82,36 +82,43 @@ pub(super) fn unpack(
     report: &mut Report,
 ) -> Result<(), Error> {
     let tree = Tree::open(root).map_err(|cause| unusable(root, cause))?;
-    let read = Cell::new(report.read);
-    let limit = report.limits.bytes;
-    let mut limited = Limited { stream, read: &read, limit };
-    let mut archive = Archive::new(&mut limited);
+    let spent = Cell::new(report.spent);
+    let limits = report.limits;
+    let mut limited = Limited { stream, spent: &spent, limit: limits.bytes };
+    let mut archive = match form {
+        Form::Layer => Archive::of_layer(&mut limited),
+        Form::Plain => Archive::new(&mut limited),
+    };
     let mut layer = Layer {
         tree,
         form,
         report,
+        spent: &spent,
         made: BTreeMap::new(),
         missing: BTreeSet::new(),
         buffer: vec![0; BUFFER],
     };
-    while let Some(member) = archive.next().map_err(broken)? {
-        layer.report.entries += 1;
-        if layer.report.entries > layer.report.limits.entries {
-            return Err(broken(
-                format!("it has more than {} files", layer.report.limits.entries).into(),
-            ));
-        }
-        // Before a disk is filled for it.
-        if archive.left() > limit.saturating_sub(read.get()) {
-            return Err(refused(&member.name, too_large(limit).into()));
-        }
-        layer.take(&member, &mut archive).map_err(|cause| refused(&member.name, cause))?;
+    let unpacked = layer.take_all(&mut archive);
+    report.spent = spent.get();
+    match unpacked {
+        Err(error) if report.spent > limits.bytes => Err(too_large(error.attempt, &limits)),
+        unpacked => unpacked,
     }
-    report.read = read.get();
-    Ok(())
 }
 
 impl Layer<'_> {
+    fn take_all(&mut self, archive: &mut Archive) -> Result<(), Error> {
+        while let Some(member) = archive.next().map_err(broken)? {
+            self.report.entries += 1;
+            if self.report.entries > self.report.limits.entries {
+                let limit = self.report.limits.entries;
+                return Err(broken(format!("it has more than {limit} files").into()));
+            }
+            self.take(&member, archive).map_err(|cause| refused(&member.name, cause))?;
+        }
+        Ok(())
+    }
+
     fn take(&mut self, member: &Member, archive: &mut Archive) -> Result<(), Cause> {
         let path = names::relative(&member.name)?;
         let meaning = match self.form {
@@ -124,12 +131,12 @@ impl Layer<'_> {
         match meaning {
             Meaning::File => self.file(parent, name, member, archive),
             Meaning::Nothing => Ok(()),
-            Meaning::Whiteout(name) => match self.tree.find(parent)? {
+            Meaning::Whiteout(name) => match self.tree.find_to_remove(parent)? {
                 Some(directory) => self.prune(&directory, &name),
                 None => Ok(()),
             },
             Meaning::Opaque => {
-                let Some(directory) = self.tree.find(parent)? else { return Ok(()) };
+                let Some(directory) = self.tree.find_to_remove(parent)? else { return Ok(()) };
                 for name in directory.names()? {
                     self.prune(&directory, &name)?;
                 }
@@ -160,10 +167,11 @@ impl Layer<'_> {
             Kind::File { size, pieces } => {
                 let file = self.new_file(&directory, name)?;
                 self.contents(&file, *size, pieces.as_deref(), archive)?;
-                let mode = member.mode & !SETID_BITS | FILE_BITS;
+                let mode = self.mode(member, FILE_BITS) & !SETID_BITS;
                 self.xattrs(&file, member)?;
                 fchmod(&file, Mode::from_raw_mode(mode)).map_err(cause)?;
                 futimens(&file, &tree::times(member.modified)).map_err(cause)?;
+                own::close(file).map_err(|error| super::from_io(&error))?;
             }
             Kind::Symlink(target) => {
                 match target.len() {
@@ -174,7 +182,9 @@ impl Layer<'_> {
                 let target = OsStr::from_bytes(target);
                 self.over(&directory, name, |fd| symlinkat(target, fd, name))?;
                 directory.set_time(name, member.modified)?;
-                self.report.xattrs_skipped += member.xattrs.len() as u64;
+                for (attribute, _) in &member.xattrs {
+                    self.report.skip_attribute(attribute, member);
+                }
             }
             Kind::Link(target) => {
                 if !self.link(&directory, name, target)? {
@@ -241,10 +251,18 @@ impl Layer<'_> {
         self.dress(&directory, member)
     }
 
+    /// The bits an archive says, with what the owner needs and without those by which others may
+    /// write: what runs from the tree runs as its owner.
+    fn mode(&self, member: &Member, own: u32) -> u32 {
+        let mode = (member.mode | own) & !OTHERS_WRITE;
+        if self.report.is_shared { own::readable(mode) } else { mode }
+    }
+
     /// Gives a directory the bits and attributes of a member; its time comes at the end.
     fn dress(&mut self, directory: &Directory, member: &Member) -> Result<(), Cause> {
         self.xattrs(&directory.fd, member)?;
-        fchmod(&directory.fd, Mode::from_raw_mode(member.mode | DIRECTORY_BITS)).map_err(cause)?;
+        fchmod(&directory.fd, Mode::from_raw_mode(self.mode(member, DIRECTORY_BITS)))
+            .map_err(cause)?;
         self.report.times.insert(directory.path.to_path_buf(), member.modified);
         Ok(())
     }
@@ -288,7 +306,10 @@ impl Layer<'_> {
                 let count = archive.read(&mut self.buffer[..wanted])?;
                 let bytes = &self.buffer[..count];
                 match count >= HOLE && bytes.iter().all(|byte| *byte == 0) {
-                    true => has_holes = true,
+                    true => {
+                        has_holes = true;
+                        self.spent.set(self.spent.get().saturating_sub(count as u64));
+                    }
                     false => write_all_at(file, bytes, at)?,
                 }
                 at += count as u64;
@@ -331,7 +352,7 @@ impl Layer<'_> {
         for (name, value) in &member.xattrs {
             let is_users = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
             if !is_users {
-                self.report.xattrs_skipped += 1;
+                self.report.skip_attribute(name, member);
                 continue;
             }
             match fsetxattr(file, OsStr::from_bytes(name), value, XattrFlags::empty()) {
@@ -344,7 +365,7 @@ impl Layer<'_> {
                     | rustix::io::Errno::RANGE
                     | rustix::io::Errno::INVAL,
                 ) => {
-                    self.report.xattrs_skipped += 1;
+                    self.report.skip_attribute(name, member);
                 }
                 Err(errno) => return Err(cause(errno)),
             }

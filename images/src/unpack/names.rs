@@ -28,15 +28,15 @@ pub(super) enum Meaning {
 
 /// The path of a member in the image, relative; empty for the image's root directory.
 ///
+/// An absolute name counts from the image's root, as every other does: kaniko, nix2container and
+/// distroless images have some. A `..` takes back the part before it; there has to be one.
+///
 /// # Errors
 ///
 /// Says what is wrong with a name that no archive of an image should have.
 pub(super) fn relative(name: &[u8]) -> Result<PathBuf, &'static str> {
     if name.is_empty() {
         return Err("its name is empty");
-    }
-    if name.starts_with(b"/") {
-        return Err("its name is an absolute path");
     }
     if name.contains(&0) {
         return Err("its name has a NUL byte");
@@ -45,7 +45,8 @@ pub(super) fn relative(name: &[u8]) -> Result<PathBuf, &'static str> {
     for part in name.split(|byte| *byte == b'/') {
         match part {
             b"" | b"." => {}
-            b".." => return Err("its name has '..' in it"),
+            b".." if path.pop() => {}
+            b".." => return Err("its name leads out of the image's root directory by '..'"),
             _ if part.len() > NAME_LIMIT => return Err("its name is longer than 255 bytes"),
             _ => path.push(OsStr::from_bytes(part)),
         }
@@ -64,11 +65,9 @@ pub(super) fn relative(name: &[u8]) -> Result<PathBuf, &'static str> {
 pub(super) fn meaning(path: &Path) -> Result<Meaning, &'static str> {
     let mut names = path.iter().map(OsStr::as_bytes).rev();
     let last = names.next().unwrap_or_default();
-    if names.clone().any(|name| name.starts_with(AUFS)) {
+    // Below any other directory that is called like a mark, in images that hold images, a file is one.
+    if names.any(|name| name.starts_with(AUFS)) {
         return Ok(Meaning::Nothing);
-    }
-    if names.any(|name| name.starts_with(WHITEOUT)) {
-        return Err("it lies in the mark of a file that is gone (.wh.)");
     }
     if last == OPAQUE {
         return Ok(Meaning::Opaque);
@@ -102,6 +101,12 @@ mod tests {
             (b"./", ""),
             (b".", ""),
             (b"...", "..."),
+            (b"/", ""),
+            (b"/a", "a"),
+            (b"//a/./b", "a/b"),
+            (b"a/..", ""),
+            (b"a/../b", "b"),
+            (b"/a/b/../../c", "c"),
             (b"a\n/..b", "a\n/..b"),
         ] {
             assert_eq!(relative(name), Ok(PathBuf::from(path)));
@@ -113,7 +118,7 @@ mod tests {
     fn refuses_what_leads_out() {
         let long = [&[b'a'; 200][..], b"/"].concat().repeat(21);
         for name in
-            [&b""[..], b"/", b"/a", b"..", b"a/..", b"a/../../b", b"a\0b", &[b'a'; 256], &long]
+            [&b""[..], b"..", b"/..", b"/a/../..", b"a/../../b", b"a\0b", &[b'a'; 256], &long]
         {
             assert!(relative(name).is_err(), "{}", shown(name));
         }
@@ -129,7 +134,9 @@ mod tests {
         assert_eq!(meaning("a/.wh..wh..opq"), Ok(Meaning::Opaque));
         assert_eq!(meaning(".wh..wh.plnk/12.3"), Ok(Meaning::Nothing));
         assert_eq!(meaning(".wh..wh.aufs"), Ok(Meaning::Nothing));
-        for path in [".wh.", "a/.wh..", "a/.wh...", ".wh.a/b"] {
+        assert_eq!(meaning(".wh.a/b"), Ok(Meaning::File));
+        assert_eq!(meaning(".wh.a/.wh.b"), Ok(Meaning::Whiteout("b".into())));
+        for path in [".wh.", "a/.wh..", "a/.wh..."] {
             assert!(meaning(path).is_err(), "{path}");
         }
     }

@@ -61,27 +61,37 @@ impl Tree {
 
     /// The directory at a path, wherever links lead in the tree; nothing if there is none.
     pub(super) fn find(&mut self, path: &Path) -> Result<Option<Directory>, Cause> {
+        match self.resolve(path) {
+            Err(Cause::Errno(Errno::ENOENT)) => Ok(None),
+            Err(Cause::Errno(errno)) => Err(in_the_way(errno)),
+            resolved => resolved.map(Some),
+        }
+    }
+
+    /// As [`Tree::find`], for what is to be gone: nothing is below a file, or at the end of links that
+    /// lead nowhere.
+    pub(super) fn find_to_remove(&mut self, path: &Path) -> Result<Option<Directory>, Cause> {
+        match self.resolve(path) {
+            Err(Cause::Errno(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)) => Ok(None),
+            resolved => resolved.map(Some),
+        }
+    }
+
+    fn resolve(&mut self, path: &Path) -> Result<Directory, Cause> {
         if let Some((_, directory)) = self.last.as_ref().filter(|(last, _)| last == path) {
-            return Ok(Some(directory.clone()));
+            return Ok(directory.clone());
         }
         // pathrs takes no empty path.
         let wanted = if path.as_os_str().is_empty() { Path::new("/") } else { path };
-        let handle = match self.root.resolve(wanted) {
-            Ok(handle) => handle,
-            Err(error) => {
-                return match error.kind() {
-                    ErrorKind::OsError(Some(errno)) if errno == Errno::ENOENT as i32 => Ok(None),
-                    ErrorKind::OsError(Some(errno)) => Err(in_the_way(Errno::from_raw(errno))),
-                    _ => Err(error.to_string().into()),
-                };
-            }
-        };
-        let fd = openat(OwnedFd::from(handle), ".", DIRECTORY, Mode::empty());
-        let fd = fd.map_err(|errno| in_the_way(Errno::from_raw(errno.raw_os_error())))?;
+        let handle = self.root.resolve(wanted).map_err(|error| match error.kind() {
+            ErrorKind::OsError(Some(errno)) => Cause::Errno(Errno::from_raw(errno)),
+            _ => error.to_string().into(),
+        })?;
+        let fd = openat(OwnedFd::from(handle), ".", DIRECTORY, Mode::empty()).map_err(cause)?;
         let path_in_tree = self.in_tree(&fd)?;
         let directory = Directory { fd: Rc::new(fd), path: Rc::new(path_in_tree) };
         self.last = Some((path.to_path_buf(), directory.clone()));
-        Ok(Some(directory))
+        Ok(directory)
     }
 
     /// The directory at a path, which is made if it is missing, and those above it; where a

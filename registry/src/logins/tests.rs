@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -96,17 +94,51 @@ fn what_is_wrong_is_said_without_the_secret() {
 }
 
 #[test]
+fn what_is_empty_or_null_says_nothing() {
+    for file in [
+        "",
+        " \n",
+        "null",
+        "{}",
+        r#"{"auths":null}"#,
+        r#"{"credHelpers":null,"credsStore":null}"#,
+        r#"{"auths":{"a.b":{"auth":null,"username":null}},"credHelpers":{"a.b":null}}"#,
+        "\u{feff}{}",
+    ] {
+        finds(file, "a.b", "nothing");
+    }
+    assert!(found(r#"{"auths":{"a.b""#, "a.b", "c").unwrap_err().contains("cut off"));
+}
+
+#[test]
 fn files_are_looked_for_where_programs_put_them() {
-    let set = [("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/1"), ("DOCKER_CONFIG", "/h/.docker")];
-    let variable = |name: &str| {
-        set.iter().find(|(known, _)| *known == name).map(|(_, value)| PathBuf::from(value))
+    let look = |set: &[(&str, &str)]| {
+        let variable = |name: &str| {
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| PathBuf::from(value))
+        };
+        let paths = places(&variable, 7).into_iter().map(|place| place.path.display().to_string());
+        paths.collect::<Vec<_>>()
     };
+    let set = [("HOME", "/h"), ("XDG_RUNTIME_DIR", "/run/user/1"), ("DOCKER_CONFIG", "/h/.docker")];
     let wanted = [
         "/h/.docker/config.json",
         "/run/user/1/containers/auth.json",
         "/h/.config/containers/auth.json",
+        "/h/.apptainer/docker-config.json",
+        "/h/.singularity/docker-config.json",
+        "/h/.config/enroot/.credentials",
     ];
-    assert_eq!(places(&variable), wanted.map(|path| Path::new(path).to_owned()));
+    assert_eq!(look(&set), wanted);
+    let set = [("APPTAINER_CONFIGDIR", "/a"), ("ENROOT_CONFIG_PATH", "/e"), ("HOME", "/h")];
+    let wanted = [
+        "/run/containers/7/auth.json",
+        "/h/.config/containers/auth.json",
+        "/h/.docker/config.json",
+        "/a/docker-config.json",
+        "/h/.singularity/docker-config.json",
+        "/e/.credentials",
+    ];
+    assert_eq!(look(&set), wanted);
 }
 
 proptest! {

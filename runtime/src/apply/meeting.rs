@@ -19,6 +19,7 @@ use nix::errno::Errno;
 
 use super::claim;
 use crate::paths::{below, parent};
+use crate::sys::line::Line;
 use crate::sys::meeting::{self, Hold, Locked, Namespaces, Tell};
 
 /// No more files of other steps are looked at by one start.
@@ -57,10 +58,10 @@ pub(super) struct Meeting {
     started: u64,
     /// Those it has joined, or made, as far as that is known.
     namespaces: Option<Namespaces>,
-    /// The init of their PID namespace, if they have one.
+    /// The number by which the init of their PID namespace is kept, if they have one.
     init: Option<u32>,
     /// What keeps it, where others have made it.
-    line: Option<OwnedFd>,
+    line: Option<Locked>,
     /// The PID namespace of ranks with another layout.
     others: Option<Processes>,
 }
@@ -80,7 +81,7 @@ struct Processes {
     init: u32,
     namespace: OwnedFd,
     /// What keeps the init.
-    line: OwnedFd,
+    line: Locked,
 }
 
 /// A rank that came before.
@@ -91,7 +92,7 @@ pub(super) struct Member {
     pub namespaces: Namespaces,
     /// What its mounts look like; nothing if they are nobody's but its own.
     pub layout: Option<u64>,
-    /// The init of the PID namespace in which its command is, if it has one.
+    /// The number by which the init of the PID namespace is kept in which it is, if it is in one.
     pub init: Option<u32>,
     /// Which of the ranks it is, if that is known.
     pub task: Option<u64>,
@@ -103,7 +104,7 @@ pub(super) struct Member {
 struct Joined {
     namespaces: Namespaces,
     init: Option<u32>,
-    line: Option<OwnedFd>,
+    line: Option<Locked>,
 }
 
 impl Meeting {
@@ -116,7 +117,11 @@ impl Meeting {
     /// # Errors
     ///
     /// The errno of mkdir(2), open(2) or flock(2); `EPERM` if the directory is somebody else's.
-    pub(super) fn attend(path: &Path, who: Who, tell: Tell) -> Result<(Option<Self>, Found), Errno> {
+    pub(super) fn attend(
+        path: &Path,
+        who: Who,
+        tell: Tell,
+    ) -> Result<(Option<Self>, Found), Errno> {
         let directory = meeting::own_directory(parent(path).unwrap_or(Path::new("/")))?;
         let path = &below(&directory, Path::new(path.file_name().unwrap_or_default()));
         let started = meeting::start_time(std::process::id())?;
@@ -124,7 +129,17 @@ impl Meeting {
             let (namespaces, init, line, announced) = (None, None, None, None);
             let path = path.clone();
             Meeting {
-                file, path, tell, who, announced, is_apart, started, namespaces, init, line, others,
+                file,
+                path,
+                tell,
+                who,
+                announced,
+                is_apart,
+                started,
+                namespaces,
+                init,
+                line,
+                others,
             }
         };
         let same = |file, announced, joined: Joined| {
@@ -132,15 +147,24 @@ impl Meeting {
             let (namespaces, is_apart, others) = (Some(namespaces), false, None);
             let path = path.clone();
             Meeting {
-                file, path, tell, who, announced, is_apart, started, namespaces, init, line, others,
+                file,
+                path,
+                tell,
+                who,
+                announced,
+                is_apart,
+                started,
+                namespaces,
+                init,
+                line,
+                others,
             }
         };
         match Locked::open(path, Hold::Shared, tell)? {
             Some(file) => {
                 let announced = announce(&file, who, started)?;
-                let is_first = announced.is_none_or(|(_, end)| {
-                    claim::is_first(&file, end, who).unwrap_or(true)
-                });
+                let is_first = announced
+                    .is_none_or(|(_, end)| claim::is_first(&file, end, who).unwrap_or(true));
                 if is_first && let Some(joined) = join_same(&file, who.layout)? {
                     return Ok((Some(same(file, announced, joined)), Found::Same));
                 }
@@ -168,8 +192,8 @@ impl Meeting {
             if member.namespaces.join_user(member.pid, member.started)? {
                 let user = member.namespaces.user;
                 let near = members.iter().filter(|it| it.namespaces.user == user && !it.is_apart);
-                let mut inits = near.filter_map(|member| member.init).filter(|_| !is_apart);
-                let processes = inits.find_map(Processes::open);
+                let mut near = near.filter(|_| !is_apart);
+                let processes = near.find_map(|it| Processes::open(&file, it));
                 return Ok((Some(alone(file, is_apart, processes)), Found::Others));
             }
         }
@@ -192,7 +216,7 @@ impl Meeting {
     /// # Errors
     ///
     /// The errno of setns(2).
-    pub(super) fn join_processes(&mut self) -> Result<Option<OwnedFd>, Errno> {
+    pub(super) fn join_processes(&mut self) -> Result<Option<Locked>, Errno> {
         let Some(Processes { init, namespace, line }) = self.others.take() else {
             return Ok(None);
         };
@@ -201,46 +225,53 @@ impl Meeting {
         Ok(Some(line))
     }
 
-    /// The file of the meeting for an init, which ends while it holds that alone.
+    /// What keeps an init that is to be made, and what that waits for: ranks that come later keep it too, and it
+    /// ends with the last of them.
     ///
     /// # Errors
     ///
-    /// As [`Locked::again`].
-    pub(super) fn file_again(&self) -> Result<Locked, Errno> {
-        self.file.again()
-    }
-
-    /// Says which process is the init of the ranks' PID namespace.
-    pub(super) fn set_init(&mut self, init: u32) {
-        self.init = Some(init);
+    /// As [`Locked::again`], or the errno of fcntl(2).
+    pub(super) fn make_line(&mut self) -> Result<(Line, Locked), Errno> {
+        let number = std::process::id();
+        let (end, line) = (self.file.again()?, self.file.again()?);
+        // Whoever had this number before has not ended yet if it is still waited for.
+        if !line.keep(number.into())? {
+            return Err(Errno::EAGAIN);
+        }
+        self.init = Some(number);
+        Ok((Line::Number(end, number.into()), line))
     }
 
     /// What keeps the init that others have made.
-    pub(super) fn take_line(&mut self) -> Option<OwnedFd> {
+    pub(super) fn take_line(&mut self) -> Option<Locked> {
         self.line.take()
     }
 
-    /// Becomes a member, and lets others come.
+    /// When this process started.
+    pub(super) fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Writes down the process that becomes the command. Others come when it has become that: until then it is
+    /// closed to them, and holds the file.
     ///
     /// # Errors
     ///
     /// The errno of write(2); `ENOSPC` above all.
-    pub(super) fn leave(self) -> Result<(), Errno> {
+    pub(super) fn admit(self, pid: u32, started: u64) -> Result<(), Errno> {
         let namespaces = self.namespaces.map_or_else(Namespaces::own, Ok)?;
-        let Meeting { who: Who { layout, task }, started, init, is_apart, announced, .. } = &self;
-        let (layout, task, init, announced) = (*layout, *task, *init, *announced);
-        let (started, is_apart) = (*started, *is_apart);
-        let pid = std::process::id();
+        let Meeting { file, who: Who { layout, task }, init, is_apart, announced, .. } = self;
         let own = Member { pid, started, namespaces, layout, init, task, is_apart };
         let end = match announced {
             Some((announced, end)) if announced == own => end,
-            _ => self.file.append(&own.line())?,
+            _ => file.append(&own.line())?,
         };
         // One of so many looks who has ended.
         if end.is_multiple_of((LINE * FORGOTTEN) as u64) {
-            self.file.hold_alone_of(&self.path, self.tell)?;
-            forget(&self.file)?;
+            file.hold_alone_of(&self.path, self.tell)?;
+            forget(&file)?;
         }
+        file.leave();
         Ok(())
     }
 }
@@ -254,9 +285,8 @@ fn announce(file: &Locked, who: Who, started: u64) -> Result<Option<(Member, u64
     }
     // It is the first that is joined most often, and then nothing more has to be written.
     let first = members(&file.first::<LINE>()?).into_iter().find(|first| first.is_like(layout));
-    let (namespaces, init) = first.map_or((Namespaces { user: 0, mount: 0 }, None), |first| {
-        (first.namespaces, first.init)
-    });
+    let (namespaces, init) = first
+        .map_or((Namespaces { user: 0, mount: 0 }, None), |first| (first.namespaces, first.init));
     let pid = std::process::id();
     let own = Member { pid, started, namespaces, layout, init, task, is_apart: false };
     let end = file.append(&own.line())?;
@@ -267,20 +297,22 @@ fn announce(file: &Locked, who: Who, started: u64) -> Result<Option<(Member, u64
 fn join_same(file: &Locked, layout: Option<u64>) -> Result<Option<Joined>, Errno> {
     // The first often lives longest, and spares reading the others.
     let first = members(&file.first::<LINE>()?);
-    if let Some(joined) = join_any(first.iter(), layout)? {
+    if let Some(joined) = join_any(file, first.iter(), layout)? {
         return Ok(Some(joined));
     }
     // Who came last has most of its time before it.
-    join_any(members(&file.read()?).iter().skip(1).rev(), layout)
+    join_any(file, members(&file.read()?).iter().skip(1).rev(), layout)
 }
 
 fn join_any<'a>(
+    file: &Locked,
     members: impl Iterator<Item = &'a Member>,
     layout: Option<u64>,
 ) -> Result<Option<Joined>, Errno> {
-    for Member { pid, started, namespaces, init, .. } in members.filter(|it| it.is_like(layout)) {
+    for member in members.filter(|it| it.is_like(layout)) {
+        let Member { pid, started, namespaces, init, .. } = member;
         // Opened while /proc is the host's; an init that has ended lets nobody in.
-        let processes = match init.map(Processes::open) {
+        let processes = match init.map(|_| Processes::open(file, member)) {
             Some(None) => continue,
             opened => opened.flatten(),
         };
@@ -298,11 +330,12 @@ fn join_any<'a>(
 }
 
 impl Processes {
-    /// Opens the PID namespace of an init. While a rank holds the file of its meeting, the init does
-    /// not end by itself.
-    fn open(init: u32) -> Option<Self> {
-        let (namespace, line) = meeting::open_init(init)?;
-        Some(Processes { init, namespace, line })
+    /// Opens the PID namespace of a member, and keeps its init, unless that ends already.
+    fn open(file: &Locked, member: &Member) -> Option<Self> {
+        let init = member.init?;
+        let (namespace, line) = (meeting::open_pids(member.pid)?, file.again().ok()?);
+        let is_kept = line.keep(init.into()) == Ok(true) && member.lives();
+        is_kept.then_some(Processes { init, namespace, line })
     }
 }
 
@@ -324,7 +357,8 @@ impl Member {
 
     /// What is written of it: its own numbers, and at the end what it claims.
     pub(super) fn line(&self) -> [u8; LINE] {
-        let Member { pid, started, namespaces: Namespaces { user, mount }, layout, init, .. } = *self;
+        let Member { pid, started, namespaces: Namespaces { user, mount }, layout, init, .. } =
+            *self;
         let (layout, init) = (layout.unwrap_or(0), init.unwrap_or(0));
         let mut line = [b' '; LINE];
         // A start some 30,000 years after that of the kernel would be cut, and be nobody.
@@ -398,7 +432,9 @@ mod tests {
     #[test]
     fn lines_that_are_cut_or_made_up_are_nobody() {
         let pad = |line: &str| format!("{line:<127}\n");
-        for line in ["", "\0\0\0", "x 1 2 3 4 0", "-1 1 2 3 4 0", "1 2 3 4 5 6 0 8 9", "1 2 3 4 5 6 0"] {
+        for line in
+            ["", "\0\0\0", "x 1 2 3 4 0", "-1 1 2 3 4 0", "1 2 3 4 5 6 0 8 9", "1 2 3 4 5 6 0"]
+        {
             assert_eq!(members(pad(line).as_bytes()), [], "{line:?}");
         }
         let good = pad("c 159 effffffd f0000001 9f 0 0 0");

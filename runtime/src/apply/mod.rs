@@ -4,69 +4,48 @@
 //! for it, whoever calls says how ([`limits::Watch`]).
 #![allow(clippy::disallowed_methods, reason = "this is where the plan is carried out")]
 
+mod calls;
 mod claim;
 mod hold;
+mod keepers;
 pub mod limits;
 mod meeting;
 mod mountinfo;
 mod overlay;
 mod serve;
+mod source;
 mod unpack;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
 
-use self::limits::Watch;
+use self::calls::{
+    brings_company, conceal, leave, load, makes_pipes, mode, restrict, tmpfs, unshare,
+};
+pub use self::hold::Keep;
+pub use self::keepers::{Init, Keepers, Supervised};
 use self::meeting::{Found, Meeting, Who};
 pub use self::serve::{DEVICE, Serve, Served};
-pub use self::hold::Keep;
+pub use self::source::MARK as SOURCED;
 pub use self::unpack::{Outlive, Unpack};
 use crate::cpus::CpuList;
+use crate::look::image::Image;
 use crate::look::packed::PackedTree;
 use crate::paths::inner;
-use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
-use crate::seccomp::{Filter, Flag};
-use crate::sys::meeting::{Locked, Purpose, Say, Tell};
-use crate::sys::{MountFlags, copy, file, group, meeting as namespaces, mount, process};
+use crate::plan::{Action, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
+use crate::sys::file::Making;
+use crate::sys::line::Line;
+use crate::sys::meeting::{Locked, Purpose, Tell};
+use crate::sys::{copy, file, group, helper, meeting as namespaces, mount, process};
 use crate::text::Text;
+use crate::variables;
 
-/// Those who stay behind where a plan asks for it; `shim` has them.
-#[derive(Clone, Copy)]
-pub struct Keepers {
-    /// Removes control groups.
-    pub watch: Watch,
-    /// Starts what serves a packed image.
-    pub serve: Serve,
-    /// Unpacks an image.
-    pub unpack: Unpack,
-    /// Removes what was unpacked.
-    pub outlive: Outlive,
-    /// Holds a layer.
-    pub keep: Keep,
-    /// Makes a PID namespace with an init, which ends only while it holds the file alone.
-    pub isolate: fn(process::Alone, Option<Locked>) -> Result<Init, Errno>,
-    /// Has `/proc` show a PID namespace that others have made.
-    pub show: fn(process::Alone) -> Result<(), Errno>,
-    /// Goes on in a child, where nothing is given back; gives back the exit status of the child
-    /// when it has ended, if it has one, and ends by its signal otherwise. What keeps an init stays
-    /// open meanwhile.
-    pub supervise: fn(process::Alone, Option<&Init>) -> Result<Option<u8>, Errno>,
-    /// Says what is waited for, where that takes long; nothing: not at all.
-    pub say: Option<Say>,
-}
-
-/// The init of a PID namespace.
-#[derive(Debug)]
-pub struct Init {
-    /// It ends when nobody has this open any more.
-    pub line: OwnedFd,
-    /// The process, if it is a child of this one and nobody else's commands are with it.
-    pub child: Option<Pid>,
-}
+/// The host's root once that of the container is the root: it lies on top of it, where the kernel goes on the
+/// way up from the root. With [`EnterBy::MoveMount`] it is the current directory.
+const HOST: &str = "/..";
 
 /// How a plan ended.
 #[derive(Debug)]
@@ -94,9 +73,17 @@ pub struct Failed<'a> {
 
 /// Becomes the plan's command, or stays while a child does. If the image is packed, and open already, it
 /// need not be opened again.
-pub fn apply<'a>(plan: &'a Plan, keepers: Keepers, opened: Option<&PackedTree>) -> Ended<'a> {
-    let mut process = Process { keepers: Some(keepers), opened, ..Process::default() };
-    if plan.steps.iter().any(|step| step.action == Action::Supervise) {
+pub fn apply(plan: &Plan, keepers: Keepers, image: Option<Image>) -> Ended<'_> {
+    let making =
+        Some(Making::begin(plan.steps.iter().filter_map(mode).fold(0, |all, mode| all | mode)));
+    let mut process = Process { keepers: Some(keepers), image, making, ..Process::default() };
+    process.has_company = plan.steps.iter().any(|step| brings_company(&step.action));
+    if process.has_company || plan.steps.iter().any(|step| makes_pipes(&step.action)) {
+        // What is opened by other calls than those for files takes the lowest number, too.
+        helper::fill_standard_streams();
+    }
+    let forks = |step: &Step| matches!(step.action, Action::Supervise | Action::Source { .. });
+    if plan.steps.iter().any(forks) {
         // Before /proc may be of other processes than this.
         process.alone = process::Alone::look().ok();
     }
@@ -112,6 +99,8 @@ pub fn apply<'a>(plan: &'a Plan, keepers: Keepers, opened: Option<&PackedTree>) 
             }
         }
         if let Some(status) = process.status {
+            // A supervisor has closed what it does not need.
+            std::mem::forget(process);
             return Ended::Status(status);
         }
     }
@@ -139,19 +128,21 @@ pub fn attempt(actions: &[Action]) -> Result<(), (usize, Errno)> {
 
 /// What changes while a plan is carried out.
 #[derive(Default)]
-struct Process<'a> {
+struct Process {
     /// Who stays behind; without them nobody does.
     keepers: Option<Keepers>,
-    /// The image, if it is packed.
-    opened: Option<&'a PackedTree>,
+    /// The image as it was looked at.
+    image: Option<Image>,
+    /// Others come into the namespaces of this process.
+    has_company: bool,
     /// Looked at before other processes take the place of this one in `/proc`.
     alone: Option<process::Alone>,
     /// Keeps the init of the PID namespace.
     init: Option<Init>,
     /// How the child that carried out the rest has ended.
     status: Option<u8>,
-    /// The container's root is the root, and the host's root is the current directory.
-    is_inside: bool,
+    /// How the container's root became the root, if it did.
+    inside: Option<EnterBy>,
     program: Option<PathBuf>,
     /// The meeting this rank is at.
     meeting: Option<Meeting>,
@@ -161,8 +152,12 @@ struct Process<'a> {
     layer: Option<hold::Layer>,
     /// The process that has what this one wanted for itself.
     holder: Option<String>,
+    /// What scripts of the image have set.
+    sourced: Option<source::Set>,
     /// What other ranks have done already.
     done: Done,
+    /// What is given back to the command.
+    making: Option<Making>,
 }
 
 /// What of a plan is done by another rank of the step.
@@ -176,13 +171,18 @@ enum Done {
     Layout,
 }
 
-impl Process<'_> {
+impl Process {
     fn take(&mut self, action: &Action) -> Result<(), Errno> {
         match (self.done, action) {
             (Done::Layout, Action::Admit) => self.done = Done::Nothing,
             (Done::Layout, _) => return Ok(()),
             (Done::Namespaces, Action::Unshare { .. }) => return Ok(()),
             _ => {}
+        }
+        if let Action::Scope { .. } | Action::Execute { .. } = action
+            && let Some(making) = self.making.take()
+        {
+            making.end();
         }
         match action {
             Action::Limit { shared, task, places, says } => {
@@ -199,25 +199,31 @@ impl Process<'_> {
             Action::Meet { file, layout, task } => {
                 self.meet(file.as_path(), Who { layout: *layout, task: *task })
             }
-            Action::Admit => self.meeting.take().map_or(Ok(()), Meeting::leave),
+            // With a supervisor, its child is the one that is written down.
+            Action::Admit if self.alone.is_some() => Ok(()),
+            Action::Admit => self.admit(std::process::id()),
             Action::Isolate => self.isolate(),
             Action::Supervise => self.supervise(),
-            Action::Join { pid, processes } => namespaces::join(*pid, *processes),
-            Action::Unshare { uid, gid } => unshare(*uid, *gid),
+            Action::Join { pid, processes } => {
+                namespaces::join(*pid, *processes).map(|()| self.let_go_of_host())
+            }
+            Action::Unshare { uid, gid } => self.unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
+            Action::Conceal { path } => conceal(path),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),
             Action::File { path, mode, contents } => {
                 file::make_file(path.as_path(), *mode, contents.as_bytes())
             }
             Action::Link { path, target } => process::make_link(target.as_path(), path.as_path()),
             Action::Bind { source, target, recursive } => {
-                mount::bind(self.outside(source), target.as_path(), *recursive)
+                mount::bind(&self.outside(source), target.as_path(), *recursive)
             }
             Action::Serve { image, offset, first, target } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
                 let (image, offset) = (image.as_path(), *offset);
                 let is_it = |it: &&PackedTree| it.path() == image && it.offset() == offset;
-                let opened = self.opened.filter(is_it);
+                let opened = self.image.as_ref().and_then(|image| image.files.packed());
+                let opened = opened.filter(is_it);
                 let served = Served { image, offset, first, opened };
                 serve::mount(keepers.serve, &served, target.as_path())
             }
@@ -244,7 +250,7 @@ impl Process<'_> {
             }
             Action::Overlay { target, below, layer, no_exec } => {
                 let below = below.as_ref().map(|below| self.outside(below));
-                overlay::mount(target.as_path(), below, layer.as_ref(), *no_exec)?;
+                overlay::mount(target.as_path(), below.as_deref(), layer.as_ref(), *no_exec)?;
                 match self.layer.take() {
                     Some(held) => held.ends_with(target.as_path()),
                     None => Ok(()),
@@ -259,7 +265,15 @@ impl Process<'_> {
             Action::ChangeDirectory { path } => mount::change_directory(path.as_path()),
             Action::Restrict { capabilities } => restrict(*capabilities),
             Action::Filter { filter } => load(filter),
-            Action::Execute { arguments, search, environment, numbered } => {
+            Action::Source { shell, scripts, environment } => {
+                self.source(shell, scripts, environment)
+            }
+            Action::Execute { arguments, search, environment, changes, numbered } => {
+                if let Some(set) = self.sourced.take() {
+                    let environment = source::finish(set, environment, changes)?;
+                    let search = variables::search(&environment);
+                    return self.execute(arguments, &search, &environment, numbered);
+                }
                 self.execute(arguments, search, environment, numbered)
             }
         }
@@ -270,13 +284,39 @@ impl Process<'_> {
         Tell { purpose, say: self.keepers.and_then(|keepers| keepers.say) }
     }
 
+    /// Has the image's scripts set variables.
+    fn source(
+        &mut self,
+        shell: &Text,
+        scripts: &[Text],
+        environment: &[Variable],
+    ) -> Result<(), Errno> {
+        let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+        let alone = self.alone.ok_or(Errno::EINVAL)?;
+        self.sourced = Some(source::run(keepers.source, alone, shell, scripts, environment)?);
+        Ok(())
+    }
+
+    /// Makes the namespaces, and closes this process to those who come.
+    fn unshare(&self, uid: Map, gid: Map) -> Result<(), Errno> {
+        unshare(uid, gid)?;
+        // Not before: the maps of a process that is closed are closed to itself, too.
+        if self.has_company {
+            process::close_to_others();
+        }
+        Ok(())
+    }
+
     /// Meets the other ranks of the step, if there are any.
     fn meet(&mut self, file: &Path, who: Who) -> Result<(), Errno> {
         let (mut meeting, found) = Meeting::attend(file, who, self.tell(Purpose::Ranks))?;
         if let Some(line) = meeting.as_mut().and_then(Meeting::take_line) {
-            self.init = Some(Init { line, child: None });
+            self.init = Some(Init { line: line.leave(), child: None });
         }
         self.meeting = meeting;
+        if found != Found::Nobody {
+            self.let_go_of_host();
+        }
         self.done = match found {
             Found::Nobody => Done::Nothing,
             Found::Others => Done::Namespaces,
@@ -289,38 +329,68 @@ impl Process<'_> {
         let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
         let alone = self.alone.ok_or(Errno::EINVAL)?;
         let Some(meeting) = &mut self.meeting else {
-            self.init = Some((keepers.isolate)(alone, None)?);
+            let (end, line) = Line::pipe()?;
+            let child = Some((keepers.isolate)(alone, end)?);
+            self.init = Some(Init { line: file::leave(line), child });
             return Ok(());
         };
         meeting.remember()?;
-        if let Some(line) = meeting.join_processes()? {
-            (keepers.show)(alone)?;
-            self.init = Some(Init { line, child: None });
-            return Ok(());
-        }
-        let mut init = (keepers.isolate)(alone, Some(meeting.file_again()?))?;
-        // Ranks that come later keep it too, and it ends with the last of them.
-        if let Some(child) = init.child.take() {
-            meeting.set_init(child.as_raw().unsigned_abs());
-        }
-        self.init = Some(init);
+        let line = match meeting.join_processes()? {
+            Some(line) => {
+                (keepers.show)(alone)?;
+                line
+            }
+            None => {
+                let (end, line) = meeting.make_line()?;
+                (keepers.isolate)(alone, end)?;
+                line
+            }
+        };
+        // Ranks that come later keep it too: it is nobody's to wait for.
+        self.init = Some(Init { line: line.leave(), child: None });
         Ok(())
     }
 
     fn supervise(&mut self) -> Result<(), Errno> {
         let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
         let alone = self.alone.ok_or(Errno::EINVAL)?;
-        self.status = (keepers.supervise)(alone, self.init.as_ref())?;
-        Ok(())
+        match (keepers.supervise)(alone, self.init.as_ref())? {
+            Supervised::Child(pid) => self.admit(pid),
+            Supervised::Ended(status) => {
+                self.status = Some(status);
+                Ok(())
+            }
+        }
     }
 
-    /// A host path as it can be reached: from the current directory, once the root has changed.
-    fn outside<'a>(&self, path: &'a Text) -> &'a Path {
+    /// Has others join this process, which they know by that number, when it has become the command.
+    fn admit(&mut self, pid: u32) -> Result<(), Errno> {
+        let Some(meeting) = self.meeting.take() else { return Ok(()) };
+        let started = match self.alone {
+            None => meeting.started(),
+            // By its number inside, where it sees itself now.
+            Some(_) => namespaces::start_time(std::process::id())?,
+        };
+        meeting.admit(pid, started)
+    }
+
+    /// Closes what this process has open of the host: it is in a container that others are in.
+    fn let_go_of_host(&mut self) {
+        self.image = None;
+        file::close_left_open();
+    }
+
+    /// A host path as it can be reached, once the root has changed.
+    fn outside<'a>(&self, path: &'a Text) -> Cow<'a, Path> {
         let path = path.as_path();
-        match inner(path, Path::new("/")) {
-            Some(rest) if self.is_inside && rest.as_os_str().is_empty() => Path::new("."),
-            Some(rest) if self.is_inside => rest,
-            _ => path,
+        let Some((rest, by)) = inner(path, Path::new("/")).zip(self.inside) else {
+            return Cow::Borrowed(path);
+        };
+        match by {
+            EnterBy::PivotRoot if rest.as_os_str().is_empty() => Cow::Borrowed(HOST.as_ref()),
+            EnterBy::PivotRoot => Cow::Owned(Path::new(HOST).join(rest)),
+            EnterBy::MoveMount if rest.as_os_str().is_empty() => Cow::Borrowed(Path::new(".")),
+            EnterBy::MoveMount => Cow::Borrowed(rest),
         }
     }
 
@@ -331,12 +401,12 @@ impl Process<'_> {
         mount::remount_read_only(target)?;
         if recursive {
             let mountinfo = Text::from("/proc/self/mountinfo");
-            for below in mountinfo::mounts_below(self.outside(&mountinfo), target)? {
+            for below in mountinfo::mounts_below(&self.outside(&mountinfo), target)? {
                 match mount::remount_read_only(&below) {
                     // Listed, but out of reach by its path: below a closed directory, or under
                     // the host's root, which lies on the container's until it is left.
-                    Ok(())
-                    | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EINVAL | Errno::EACCES) => {}
+                    Ok(()) | Err(Errno::EINVAL) => {}
+                    Err(_) if !mount::is_in_reach(&below) => {}
                     Err(errno) => return Err(errno),
                 }
             }
@@ -344,21 +414,20 @@ impl Process<'_> {
         Ok(())
     }
 
-    /// Changes the root and makes the host's root the current directory.
+    /// Changes the root.
     fn enter(&mut self, root: &Path, by: EnterBy) -> Result<(), Errno> {
-        // Opened in the new mount namespace: a bind takes no source from another one.
-        let host = mount::open_directory(Path::new("/"))?;
         match by {
             EnterBy::PivotRoot => mount::pivot_root(root)?,
             EnterBy::MoveMount => {
+                // Opened in the new mount namespace: a bind takes no source from another one.
+                let host = mount::open_directory(Path::new("/"))?;
                 mount::change_directory(root)?;
                 mount::move_mount(Path::new("."), Path::new("/"))?;
                 mount::chroot_here()?;
+                mount::change_directory_to(&host)?;
             }
         }
-        self.is_inside = true;
-        mount::change_directory_to(&host)?;
-        file::leave_open(host);
+        self.inside = Some(by);
         Ok(())
     }
 
@@ -409,58 +478,6 @@ impl Process<'_> {
         }
         Err(failure)
     }
-}
-
-fn unshare(uid: Map, gid: Map) -> Result<(), Errno> {
-    process::unshare_user_and_mounts()?;
-    // Without this the kernel refuses a group map of an unprivileged user (user_namespaces(7)).
-    file::write_setting("/proc/self/setgroups", "deny")?;
-    let map = |map: Map| format!("{} {} 1", map.inside, map.outside);
-    file::write_setting("/proc/self/uid_map", &map(uid))?;
-    file::write_setting("/proc/self/gid_map", &map(gid))
-}
-
-fn tmpfs(target: &Text, mode: u32, size: Option<&str>) -> Result<(), Errno> {
-    let mut options = format!("mode={mode:o}");
-    if let Some(size) = size {
-        options.push_str(",size=");
-        options.push_str(size);
-    }
-    let flags = MountFlags::MS_NOSUID | MountFlags::MS_NODEV;
-    mount::mount_filesystem("tmpfs", target.as_path(), flags, Path::new(&options))
-}
-
-fn leave(by: EnterBy) -> Result<(), Errno> {
-    match by {
-        EnterBy::PivotRoot => mount::detach(Path::new(".")),
-        // The initial ramfs stays below, out of reach.
-        EnterBy::MoveMount => Ok(()),
-    }
-}
-
-fn restrict(capabilities: Capabilities) -> Result<(), Errno> {
-    process::set_no_new_privileges()?;
-    match capabilities {
-        Capabilities::Dropped => process::drop_capabilities(),
-        Capabilities::DroppedForRoot => {
-            process::bound_capabilities(0)?;
-            process::drop_capabilities()
-        }
-        Capabilities::Kept => Ok(()),
-        Capabilities::Exactly { kept, ambient } => {
-            process::bound_capabilities(kept.bits())?;
-            process::keep_capabilities(kept.bits(), ambient)
-        }
-    }
-}
-
-fn load(filter: &Filter) -> Result<(), Errno> {
-    let flag = |flag: &Flag| match flag {
-        Flag::Log => process::FILTER_LOG,
-        Flag::SpecAllow => process::FILTER_SPEC_ALLOW,
-    };
-    let flags = filter.flags.iter().map(flag).fold(0, |flags, flag| flags | flag);
-    process::load_filter(flags, filter.program.iter().map(|instruction| instruction.parts()))
 }
 
 fn assignment(variable: &Variable) -> OsString {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::tree::Tree;
-use super::{environment, execute, limits, no_start_directory, rights, set};
+use super::{environment, execute, limits, rights, start};
 use crate::error::{Error, Result};
 use crate::look::containers::{Inhabitant, Unfollowed};
 use crate::look::files::Kind;
@@ -48,22 +48,22 @@ pub fn enter(
         })?;
     let image = Image::seen(files);
     let tree = Tree::new(host, &image);
-    let mut environment = environment::of_container(request, host, &image, &tree, known, origin)?;
+    let mut environment = environment::of_container(request, host, &image, known, origin)?;
     let (directory, by): (PathBuf, &Origin) = match &request.directory {
         Some(asked) => (asked.value.clone(), &asked.origin),
         None => (directory, origin),
     };
     let found = tree.find(&directory);
     if request.directory.is_some() && !matches!(found, Some((_, Kind::Directory))) {
-        return Err(no_start_directory(&directory, found.is_some(), by));
+        return Err(start::is_missing(&directory, found.is_some(), by));
     }
-    set(&mut environment, "PWD", directory.as_os_str(), by);
+    environment.set("PWD", directory.as_os_str(), by);
     let limits = limits::decide(request, host, &image)?;
     let mut steps = limits.steps;
     steps.extend(ranks::joined(join, origin));
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(by));
     let mut notes = limits.notes;
     steps.extend(rights::decide(request, host, kernel, &mut notes)?);
-    steps.push(execute(request, &image, &tree, environment, Vec::new()));
+    steps.push(execute(request, &image, &tree, environment.variables, Vec::new()));
     Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
 }

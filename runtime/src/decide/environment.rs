@@ -1,13 +1,13 @@
 //! The command's environment, in the order of DESIGN §5, each variable with its origin.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::env::split_paths;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::passed::{self, Verdict};
 use super::tree::Tree;
 use crate::edits::{Edits, SetVariable};
 use crate::envfile::{self, Assignment, Fault, Value};
@@ -19,70 +19,48 @@ use crate::look::image::Image;
 use crate::origin::Origin;
 use crate::plan::{Note, Variable};
 use crate::request::{Asked, EnvEdit, Request};
-use crate::sys::glob_matches;
+use crate::text::Text;
+use crate::variables::{Change, STANDARD_PATH, Variables};
 
-/// Host variables that name files of the host for loaders and interpreters.
-const DROPPED: [&str; 7] = [
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "LD_AUDIT",
-    "PYTHONHOME",
-    "PERL5LIB",
-    "GCONV_PATH",
-    "LOCPATH",
-];
+/// The shells that source an image's scripts; the first that the image has. Apptainer reads them as
+/// bash does.
+const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
-/// Host variables that say where an MPI is installed, as a launcher that was moved sets them for its
-/// ranks; the image's own MPI would look for its parts there.
-const INSTALLATIONS: [&str; 5] =
-    ["OPAL_PREFIX", "PMIX_PREFIX", "PMIX_INSTALL_PREFIX", "PRTE_PREFIX", "I_MPI_ROOT"];
+/// What scripts of an image see of the host's environment: who the caller is, and which of several
+/// programs in the image is meant (SCIF).
+const SEEN_BY_SCRIPTS: [&str; 5] =
+    ["HOME", "USER", "LOGNAME", "APPTAINER_APPNAME", "SINGULARITY_APPNAME"];
 
-/// Host variables that `--clean-env` keeps: who the caller is, the terminal, and how launchers
-/// tell a rank what it is and which devices it has.
-const KEPT_WHEN_CLEAN: [&str; 26] = [
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TERM",
-    "TZ",
-    "LANG",
-    "SLURM_*",
-    "SLURMD_*",
-    "PMI_*",
-    "PMI2_*",
-    "PMIX_*",
-    "OMPI_*",
-    "PRTE_*",
-    "PALS_*",
-    "FLUX_*",
-    "HYDI_*",
-    "HYDRA_*",
-    "MPI_LOCAL*",
-    "OMP_*",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ZE_AFFINITY_MASK",
-    "GPU_DEVICE_ORDINAL",
-    "TMPDIR",
-];
+/// The environment of the command.
+pub struct Decided {
+    /// All variables; where the image's scripts have a say, as far as it can be foreseen.
+    pub variables: Vec<Variable>,
+    /// What has a say in it.
+    pub sourced: Option<Sourced>,
+}
 
-/// What PATH is when neither image nor user sets it.
-const STANDARD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// How many bytes references to variables may stand for in all: more than the kernel gives any
-/// program, and less than lines take that each double the one before.
-const ROOM: usize = 64 << 20;
+/// Scripts of the image that set variables, and what is done when they have run.
+pub struct Sourced {
+    /// The shell that runs them.
+    pub shell: Text,
+    /// The scripts, in order.
+    pub scripts: Vec<Text>,
+    /// What the shell starts with.
+    pub start: Vec<Variable>,
+    /// What the host sets, where the scripts do not.
+    pub host: Vec<Variable>,
+    /// What comes after both.
+    pub changes: Vec<Change>,
+    /// Who says that they are run.
+    pub origin: Origin,
+}
 
 /// The environment while it is being built.
 struct Environment<'a> {
     host: &'a Host,
     image: &'a Image,
-    tree: &'a Tree<'a>,
-    variables: BTreeMap<OsString, (OsString, Origin)>,
-    /// What is left of [`ROOM`]; nothing if it was not enough.
-    room: Cell<Option<usize>>,
+    variables: Variables,
+    sourced: Option<Sourced>,
 }
 
 /// Decides the whole environment of the command.
@@ -97,31 +75,34 @@ pub fn decide(
     tree: &Tree,
     injected: &Edits,
     notes: &mut Vec<Note>,
-) -> Result<Vec<Variable>> {
-    let variables = BTreeMap::new();
-    let room = Cell::new(Some(ROOM));
-    let mut environment = Environment { host, image, tree, variables, room };
-    environment.take_from_host(request);
-    environment.drop_missing(&INSTALLATIONS, notes);
-    let host_path = environment.remove("PATH").unwrap_or_default();
-    environment.set("PATH", STANDARD_PATH, &Origin::Default);
-    environment.apply_image()?;
-    environment.append_to_path(&host_path);
-    environment.append("PATH", &injected.path);
-    environment.append("LD_LIBRARY_PATH", &injected.library_path);
-    environment.drop_missing(&["TMPDIR"], notes);
+) -> Result<Decided> {
+    let mut environment =
+        Environment { host, image, variables: Variables::default(), sourced: None };
+    environment.take_from_host(request, tree, notes);
+    let host_path = environment.variables.get("PATH").unwrap_or_default().to_owned();
+    environment.change(Change::Remove { name: "PATH".into() })?;
+    match shell(image, tree, notes) {
+        Some(shell) => environment.source(shell, injected)?,
+        None => {
+            environment.set("PATH", STANDARD_PATH.as_ref(), &Origin::Default)?;
+            environment.apply_image()?;
+        }
+    }
+    environment.append_to_path(&host_path, tree)?;
+    environment.append("PATH", injected.path.iter().map(Text::from).collect())?;
+    environment
+        .append("LD_LIBRARY_PATH", injected.library_path.iter().map(Text::from).collect())?;
     for name in &injected.unset {
-        environment.remove(name);
+        environment.change(Change::Remove { name: (*name).into() })?;
     }
     for SetVariable { name, value, origin } in &injected.variables {
-        environment.variables.insert(name.clone(), (value.clone(), origin.clone()));
+        environment.assign(name, Value::literal(value.as_bytes()), origin)?;
     }
     for Asked { value: edit, origin } in &request.env {
         environment.apply(edit, origin)?;
     }
-    environment.set("HRUN_RUNNING", "1", &Origin::Default);
-    let name = (image.file().as_os_str().to_owned(), Origin::Default);
-    environment.variables.insert(OsString::from(containers::IMAGE), name);
+    environment.set("HRUN_RUNNING", OsStr::new("1"), &Origin::Default)?;
+    environment.set(containers::IMAGE, image.file().as_os_str(), &Origin::Default)?;
     Ok(environment.finish())
 }
 
@@ -135,17 +116,17 @@ pub fn of_container(
     request: &Request,
     host: &Host,
     image: &Image,
-    tree: &Tree,
     known: Vec<(OsString, OsString)>,
     origin: &Origin,
-) -> Result<Vec<Variable>> {
-    let known = known.into_iter().map(|(name, value)| (name, (value, origin.clone())));
+) -> Result<Decided> {
     let mut environment =
-        Environment { host, image, tree, variables: known.collect(), room: Cell::new(Some(ROOM)) };
+        Environment { host, image, variables: Variables::default(), sourced: None };
+    for (name, value) in known {
+        environment.variables.add(&name, &value, origin);
+    }
     // The terminal is the caller's.
     if let Some(terminal) = host.variable("TERM") {
-        let terminal = (terminal.to_owned(), Origin::Host);
-        environment.variables.insert(OsString::from("TERM"), terminal);
+        environment.set("TERM", terminal, &Origin::Host)?;
     }
     for Asked { value: edit, origin } in &request.env {
         environment.apply(edit, origin)?;
@@ -153,25 +134,94 @@ pub fn of_container(
     Ok(environment.finish())
 }
 
+impl Decided {
+    /// Sets a variable after everything else.
+    pub fn set(&mut self, name: &str, value: &OsStr, origin: &Origin) {
+        self.variables.retain(|variable| variable.name.as_bytes() != name.as_bytes());
+        let (name, text) = (Text::from(name), Text::from(value.to_owned()));
+        if let Some(sourced) = &mut self.sourced {
+            let value = Value::literal(value.as_bytes());
+            sourced.changes.push(Change::Set { name: name.clone(), value, origin: origin.clone() });
+        }
+        self.variables.push(Variable { name, value: text, origin: origin.clone() });
+    }
+}
+
+/// The shell that sources the image's scripts, if there are any.
+fn shell(image: &Image, tree: &Tree, notes: &mut Vec<Note>) -> Option<&'static str> {
+    let config = &image.config;
+    if config.scripts.is_empty() {
+        return None;
+    }
+    let shell = SHELLS
+        .into_iter()
+        .find(|shell| matches!(tree.find(Path::new(shell)), Some((_, Kind::File))));
+    if shell.is_none() && !config.skipped.is_empty() {
+        let lines = config.skipped.join("; ");
+        notes.push(Note::warning(format!(
+            "{} sets variables by scripts, and the image has no /bin/sh to run them; not applied: {lines}",
+            config.source
+        )));
+    }
+    shell
+}
+
 impl Environment<'_> {
-    fn take_from_host(&mut self, request: &Request) {
-        let matches = |globs: &[Asked<OsString>], name: &OsStr| {
-            globs.iter().any(|glob| glob_matches(&glob.value, name))
-        };
+    /// Takes what the host sets, but for what is of no use inside.
+    fn take_from_host(&mut self, request: &Request, tree: &Tree, notes: &mut Vec<Note>) {
         for (name, value) in &self.host.variables {
-            let drops = match &request.drop_env {
-                Some(globs) => matches(globs, name),
-                None => DROPPED.iter().any(|dropped| name == dropped),
-            };
-            let cleans = request.clean_env.is_some()
-                && !KEPT_WHEN_CLEAN.iter().any(|glob| glob_matches(OsStr::new(glob), name));
-            if (drops || cleans) && !matches(&request.keep_env, name) {
+            if !passed::is_passed(request, name, value) {
                 continue;
             }
             // The first of several entries with one name is the one programs see.
-            let entry = self.variables.entry(name.clone());
-            entry.or_insert_with(|| (value.clone(), Origin::Host));
+            match passed::judge(request, tree, name, value) {
+                Verdict::Stays => self.variables.add(name, value, &Origin::Host),
+                Verdict::Goes(reason) => {
+                    notes.push(Note::info(format!("{} is dropped: {reason}", name.display())));
+                }
+                Verdict::Becomes(other, reason) => {
+                    let text = format!("{} becomes {other}: {reason}", name.display());
+                    notes.push(Note::info(text));
+                    self.variables.add(name, OsStr::new(other), &Origin::Default);
+                }
+            }
         }
+    }
+
+    /// Has the image's scripts set its variables, and sets what can be foreseen of them.
+    ///
+    /// They do not see what the host sets, so `${NAME:-value}` gives the image's value; of the host's
+    /// variables those are left that they do not set.
+    fn source(&mut self, shell: &str, injected: &Edits) -> Result<()> {
+        let config = &self.image.config;
+        let origin = Origin::Image(config.source.clone());
+        let mut scope = Variables::default();
+        scope.add(OsStr::new("PATH"), OsStr::new(STANDARD_PATH), &Origin::Default);
+        for name in SEEN_BY_SCRIPTS {
+            let set = injected.variables.iter().find(|set| set.name == name);
+            match (set, self.variables.get(name)) {
+                (Some(set), _) => scope.add(OsStr::new(name), &set.value, &set.origin),
+                (None, Some(value)) => scope.add(OsStr::new(name), value, &Origin::Host),
+                (None, None) => {}
+            }
+        }
+        let start = scope.list();
+        for Assignment { name, value, .. } in &config.environment {
+            let change = set_change(name, value.clone(), &origin);
+            scope.change(&change).map_err(|_| too_long(name, &origin))?;
+        }
+        let host = self.variables.list();
+        let seen = scope.list().into_iter();
+        let seen = seen
+            .filter(|variable| variable.name.as_bytes() == b"PATH" || !start.contains(variable));
+        let owned = |Variable { name, value, origin }: Variable| {
+            (name.as_os_str().to_owned(), value.as_os_str().to_owned(), origin)
+        };
+        self.variables.set_image(seen.map(owned));
+        let scripts = config.scripts.iter().map(Text::from).collect();
+        let shell = Text::from(shell);
+        self.sourced = Some(Sourced { shell, scripts, start, host, changes: Vec::new(), origin });
+        Ok(())
     }
 
     /// Applies the image's own variables; each sees those before it. Who the caller is, no image
@@ -179,54 +229,13 @@ impl Environment<'_> {
     fn apply_image(&mut self) -> Result<()> {
         let config = &self.image.config;
         let is_callers = |name: &OsStr| ["HOME", "USER", "LOGNAME"].iter().any(|own| name == *own);
-        for assignment in config.environment.iter().filter(|set| !is_callers(&set.name)) {
-            let origin = Origin::Image(config.source.clone());
-            self.assign(assignment, &origin)?;
+        let origin = Origin::Image(config.source.clone());
+        for Assignment { name, value, .. } in
+            config.environment.iter().filter(|set| !is_callers(&set.name))
+        {
+            self.assign(name, value.clone(), &origin)?;
         }
         Ok(())
-    }
-
-    /// Adds directories that hrun makes to a list of directories.
-    fn append(&mut self, name: &str, directories: &[PathBuf]) {
-        for directory in directories {
-            let entry = self.variables.entry(name.into());
-            let (list, _) = entry.or_insert_with(|| (OsString::new(), Origin::Default));
-            if !list.is_empty() {
-                list.push(":");
-            }
-            list.push(directory);
-        }
-    }
-
-    /// Adds the host's directories for programs that exist inside too.
-    fn append_to_path(&mut self, host_path: &OsStr) {
-        let Some((path, _)) = self.variables.get_mut(OsStr::new("PATH")) else { return };
-        let mut items: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        let mut joined = std::mem::take(path).into_vec();
-        for directory in std::env::split_paths(host_path) {
-            let is_new = directory.is_absolute() && !items.contains(&directory);
-            if is_new && matches!(self.tree.find(&directory), Some((_, Kind::Directory))) {
-                if !joined.is_empty() {
-                    joined.push(b':');
-                }
-                joined.extend_from_slice(directory.as_os_str().as_bytes());
-                items.push(directory);
-            }
-        }
-        *path = OsString::from_vec(joined);
-    }
-
-    /// Drops variables that name a directory that is not there inside: whoever looks there fails.
-    fn drop_missing(&mut self, names: &[&str], notes: &mut Vec<Note>) {
-        for name in names {
-            let Some((directory, _)) = self.variables.get(OsStr::new(name)) else { continue };
-            let directory = Path::new(directory);
-            if directory.is_absolute() && self.tree.find(directory).is_none() {
-                let text = format!("{name} is dropped: no {} inside", directory.display());
-                notes.push(Note::info(text));
-                self.remove(name);
-            }
-        }
     }
 
     fn apply(&mut self, edit: &EnvEdit, origin: &Origin) -> Result<()> {
@@ -234,13 +243,13 @@ impl Environment<'_> {
             EnvEdit::File { path, expand } => {
                 for assignment in self.read_file(path, *expand, origin)? {
                     let line = Origin::env_file(path, assignment.line);
-                    self.assign(&assignment, &line)?;
+                    self.assign(&assignment.name, assignment.value, &line)?;
                 }
             }
             EnvEdit::Records(path) => {
                 let records = envfile::parse_records(&self.read(path, origin)?);
                 for record in records.map_err(|fault| line_error(path, fault, origin))? {
-                    self.assign(&record, origin)?;
+                    self.assign(&record.name, record.value, origin)?;
                 }
             }
             EnvEdit::Assign { name, value, expand } => {
@@ -251,19 +260,20 @@ impl Environment<'_> {
                 } else {
                     Value::literal(value.as_bytes())
                 };
-                self.assign(&Assignment { name: name.clone(), value, line: 0 }, origin)?;
+                self.assign(name, value, origin)?;
             }
             EnvEdit::Host(name) => {
                 let found = self.host.variables.iter().find(|(key, _)| key == name);
                 match found {
                     Some((name, value)) => {
-                        self.variables.insert(name.clone(), (value.clone(), origin.clone()));
+                        self.assign(name, Value::literal(value.as_bytes()), origin)?;
                     }
-                    None => drop(self.variables.remove(name)),
+                    None => self.change(Change::Remove { name: name.clone().into() })?,
                 }
             }
+            EnvEdit::Image if self.sourced.is_some() => self.change(Change::Image)?,
             EnvEdit::Image => self.apply_image()?,
-            EnvEdit::Unset(glob) => self.variables.retain(|name, _| !glob_matches(glob, name)),
+            EnvEdit::Unset(glob) => self.change(Change::Unset { glob: glob.clone().into() })?,
         }
         Ok(())
     }
@@ -285,39 +295,66 @@ impl Environment<'_> {
         parse(&file).map_err(|fault| line_error(path, fault, origin))
     }
 
-    fn assign(&mut self, assignment: &Assignment, origin: &Origin) -> Result<()> {
-        let value = assignment.value.expand(&|name| {
-            let (value, _) = self.variables.get(name)?;
-            self.room.set(self.room.get().and_then(|room| room.checked_sub(value.len())));
-            self.room.get().map(|_| value.clone())
-        });
-        if self.room.get().is_none() {
-            let reason = "variables that stand for others have become longer than 64 MiB";
-            let attempt = format!("set {}", assignment.name.display());
-            return Err(Error::new(attempt, reason).asked_by(origin));
-        }
-        self.variables.insert(assignment.name.clone(), (value, origin.clone()));
+    fn assign(&mut self, name: &OsStr, value: Value, origin: &Origin) -> Result<()> {
+        let change = set_change(name, value, origin);
+        self.variables.change(&change).map_err(|_| too_long(name, origin))?;
+        self.record(change);
         Ok(())
     }
 
-    fn set(&mut self, name: &str, value: &str, origin: &Origin) {
-        self.variables.insert(OsString::from(name), (OsString::from(value), origin.clone()));
+    fn set(&mut self, name: &str, value: &OsStr, origin: &Origin) -> Result<()> {
+        self.assign(OsStr::new(name), Value::literal(value.as_bytes()), origin)
     }
 
-    fn remove(&mut self, name: &str) -> Option<OsString> {
-        self.variables.remove(OsStr::new(name)).map(|(value, _)| value)
+    /// Adds the host's directories for programs that exist inside too.
+    fn append_to_path(&mut self, host_path: &OsStr, tree: &Tree) -> Result<()> {
+        let path = self.variables.get("PATH").unwrap_or_default();
+        // Scripts may set another one.
+        let known: Vec<PathBuf> = match self.sourced {
+            Some(_) => Vec::new(),
+            None => split_paths(path).collect(),
+        };
+        let is_inside = |path: &Path| matches!(tree.find(path), Some((_, Kind::Directory)));
+        let directories = split_paths(host_path)
+            .filter(|path| path.is_absolute() && !known.contains(path) && is_inside(path));
+        let directories = directories.map(Text::from).collect();
+        self.append("PATH", directories)
     }
 
-    fn finish(self) -> Vec<Variable> {
-        let variables = self.variables.into_iter();
-        variables
-            .map(|(name, (value, origin))| Variable {
-                name: name.into(),
-                value: value.into(),
-                origin,
-            })
-            .collect()
+    /// Adds directories that are not in a list of directories.
+    fn append(&mut self, name: &str, directories: Vec<Text>) -> Result<()> {
+        match directories.is_empty() {
+            true => Ok(()),
+            false => self.change(Change::Append { name: name.into(), directories }),
+        }
     }
+
+    fn change(&mut self, change: Change) -> Result<()> {
+        let made = self.variables.change(&change);
+        made.map_err(|_| too_long(OsStr::new("variables"), &Origin::Default))?;
+        self.record(change);
+        Ok(())
+    }
+
+    /// Remembers a change that is to be made when the image's scripts have run.
+    fn record(&mut self, change: Change) {
+        if let Some(sourced) = &mut self.sourced {
+            sourced.changes.push(change);
+        }
+    }
+
+    fn finish(self) -> Decided {
+        Decided { variables: self.variables.list(), sourced: self.sourced }
+    }
+}
+
+fn set_change(name: &OsStr, value: Value, origin: &Origin) -> Change {
+    Change::Set { name: Text::from(name.to_owned()), value, origin: origin.clone() }
+}
+
+fn too_long(name: &OsStr, origin: &Origin) -> Error {
+    let reason = "variables that stand for others have become longer than 64 MiB";
+    Error::new(format!("set {}", name.display()), reason).asked_by(origin)
 }
 
 fn line_error(path: &Path, fault: Fault, origin: &Origin) -> Error {

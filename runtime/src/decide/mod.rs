@@ -5,43 +5,48 @@ mod enter;
 pub mod environment;
 pub mod layout;
 pub mod limits;
+mod locale;
 mod mounts;
 mod mpi;
+mod passed;
 mod place;
 mod points;
 mod program;
 mod rights;
 pub mod served;
+mod start;
 mod tree;
 pub mod unpacked;
 mod wire;
+pub mod writable;
+mod written;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-
 use self::basis::Basis;
 pub use self::enter::enter;
+use self::environment::Sourced;
 use self::mpi::Chosen;
 use self::place::{Placed, Placer};
 use self::points::Points;
+use self::start::Scene;
 use self::tree::Tree;
 use crate::edits::Edits;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids;
 use crate::inject;
-use crate::look::files::Kind;
 use crate::look::host::Host;
-use crate::look::image::Image;
+use crate::look::image::{Image, Stored};
 use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, FORMAT, Note, Plan, Step, Variable};
 use crate::ranks;
 use crate::request::{Join, Request};
-use crate::text::Text;
+use crate::text::{Text, quoted};
+use crate::variables;
 
 /// Decides the plan.
 ///
@@ -52,7 +57,9 @@ use crate::text::Text;
 pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> Result<Plan> {
     ranks::check(request, host)?;
     served::check(request, host, image)?;
-    let basis = Basis { host, kernel, image, asked_write: request.write.as_ref(), layer_waits: request.overlay_wait };
+    writable::check(request, host, image)?;
+    let (asked_write, layer_waits) = (request.write.as_ref(), request.overlay_wait);
+    let basis = Basis { host, kernel, image, asked_write, layer_waits };
     let mut edits = inject::find_all(request, host, image)?;
     let mpi = mpi::edit(request, basis, &mut edits)?;
     inject::finish(request, image, &mut edits);
@@ -66,9 +73,11 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
         draft(request, basis, &mut edits, &mut notes)?;
     let ids = Action::Unshare { uid: ids::user(request, host), gid: ids::group(request, host) };
     let mut steps = layout::decide(ids.asked_by(&Origin::Default), basis, placed, points)?;
+    let meeting = ranks::file(request, host);
+    conceal(host, meeting.as_ref().map(|(file, _)| file), &tree, &mut steps);
     isolate(request, &mut steps);
     steps = ranks::join(request, host, steps)?;
-    if let Some((file, origin)) = ranks::file(request, host) {
+    if let Some((file, origin)) = meeting {
         notes.extend(ranks::note(host));
         steps = ranks::meet(steps, file, ranks::task(request, host), &origin);
     }
@@ -79,8 +88,11 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     {
         steps.push(Action::Supervise.asked_by(origin));
     }
-    let numbered = numbered(request, host, &mut environment);
-    let execute = execute(request, image, &tree, environment, numbered);
+    let numbered = numbered(request, host, &mut environment.variables);
+    let environment::Decided { variables, sourced } = environment;
+    let mut execute = execute(request, image, &tree, variables, numbered);
+    writable::check_command(request, image, &tree, &execute.action, &directory)?;
+    written::check_ends(&execute)?;
     served::announce(&mut steps, &tree, &execute.action, &directory);
     if wire::is_first(host) {
         notes.extend(match mpi {
@@ -91,8 +103,20 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     }
     steps.push(Action::ChangeDirectory { path: directory.into() }.asked_by(&origin));
     steps.extend(rights::decide(request, host, kernel, &mut notes)?);
+    if let Some(sourced) = sourced {
+        steps.push(source(sourced, &mut execute.action));
+    }
     steps.push(execute);
     Ok(Plan { format: FORMAT, image: Text::from(&image.root), steps, notes })
+}
+
+/// Has scripts of the image set variables before the command is executed.
+fn source(sourced: Sourced, execute: &mut Action) -> Step {
+    let Sourced { shell, scripts, start, host, changes: made, origin } = sourced;
+    if let Action::Execute { environment, changes, .. } = execute {
+        (*environment, *changes) = (host, made);
+    }
+    Action::Source { shell, scripts, environment: start }.asked_by(&origin)
 }
 
 /// Makes a PID namespace before the host's root is left, as `/proc` of the host is needed for it.
@@ -100,6 +124,17 @@ fn isolate(request: &Request, steps: &mut Vec<Step>) {
     let leave = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }));
     if let (Some(origin), Some(leave)) = (&request.pid, leave) {
         steps.insert(leave, Action::Isolate.asked_by(origin));
+    }
+}
+
+/// Hides where ranks meet, of this step and of others: what is written there is believed.
+fn conceal(host: &Host, meeting: Option<&PathBuf>, tree: &Tree, steps: &mut Vec<Step>) {
+    let usual = || Path::new("/dev/shm").join(format!("hrun-{}", host.uid));
+    let path = meeting.and_then(|file| file.parent()).map_or_else(usual, Path::to_path_buf);
+    let is_shown = tree.on_host(&path).as_ref() == Some(&path);
+    let leave = steps.iter().position(|step| matches!(step.action, Action::Leave { .. }));
+    if let Some(leave) = leave.filter(|_| is_shown) {
+        steps.insert(leave, Action::Conceal { path: path.into() }.asked_by(&Origin::Default));
     }
 }
 
@@ -112,7 +147,7 @@ struct Draft<'a> {
     /// What directories lack.
     points: Points,
     /// The command's environment.
-    environment: Vec<Variable>,
+    environment: environment::Decided,
     /// Where it starts, and who says so.
     directory: (PathBuf, Origin),
 }
@@ -125,6 +160,7 @@ fn draft<'a>(
     notes: &mut Vec<Note>,
 ) -> Result<Draft<'a>> {
     let Basis { host, image, .. } = basis;
+    written::check_commas(request, host)?;
     let wanted = mounts::wanted(request, host, image, mem::take(&mut edits.mounts), notes)?;
     let mut placer = Placer::new(basis, notes);
     let mut placed = Vec::new();
@@ -136,8 +172,16 @@ fn draft<'a>(
     }
     let Placer { tree, points, .. } = placer;
     let mut environment = environment::decide(request, host, image, &tree, edits, notes)?;
-    let directory = start_directory(request, host, image, &tree, &environment)?;
-    set(&mut environment, "PWD", directory.0.as_os_str(), &directory.1);
+    let scene = Scene {
+        request,
+        host,
+        image,
+        tree: &tree,
+        placed: &placed,
+        environment: &environment.variables,
+    };
+    let directory = start::decide(&scene, notes)?;
+    environment.set("PWD", directory.0.as_os_str(), &directory.1);
     Ok(Draft { tree, placed, points, environment, directory })
 }
 
@@ -145,57 +189,16 @@ fn draft<'a>(
 fn image_notes(image: &Image) -> Vec<Note> {
     let config = &image.config;
     let mut notes = Vec::new();
+    if let Some(Stored { name, hidden: Some(path) }) = &image.stored {
+        let path = quoted(path);
+        notes.push(Note::warning(format!(
+            "{path} is no image; the image {name} of the store is run"
+        )));
+    }
     if let Some(user) = &config.user {
         notes.push(Note::info(format!("the image asks for user {user}; it runs as you")));
     }
-    for line in &config.skipped {
-        notes.push(Note::info(format!("not applied: {line}")));
-    }
     notes
-}
-
-/// The directory asked for, the current one, the image's, home, or `/`; the first that is there.
-fn start_directory(
-    request: &Request,
-    host: &Host,
-    image: &Image,
-    tree: &Tree,
-    environment: &[Variable],
-) -> Result<(PathBuf, Origin)> {
-    if let Some(asked) = &request.directory {
-        return match tree.find(&asked.value) {
-            Some((_, Kind::Directory)) => Ok((asked.value.clone(), asked.origin.clone())),
-            found => Err(no_start_directory(&asked.value, found.is_some(), &asked.origin)),
-        };
-    }
-    let is_directory = |path: &Path| match tree.find(path) {
-        Some((path, Kind::Directory)) => {
-            tree.on_host(&path).is_none_or(|path| host.can_enter(&path))
-        }
-        _ => false,
-    };
-    let shows_cwd = tree.find(&host.cwd).and_then(|(path, _)| tree.on_host(&path));
-    if shows_cwd.as_ref() == Some(&host.cwd) && host.can_enter(&host.cwd) {
-        return Ok((host.cwd.clone(), Origin::Default));
-    }
-    if let Some(directory) = image.config.directory.as_ref().filter(|path| is_directory(path)) {
-        return Ok((directory.clone(), Origin::Image(image.config.source.clone())));
-    }
-    let home = value(environment, "HOME").map(PathBuf::from);
-    let home = home.filter(|path| path.is_absolute() && is_directory(path));
-    Ok((home.unwrap_or_else(|| PathBuf::from("/")), Origin::Default))
-}
-
-fn no_start_directory(directory: &Path, exists: bool, origin: &Origin) -> Error {
-    let attempt = format!("start in {}", directory.display());
-    if exists {
-        return Error::new(attempt, Errno::ENOTDIR).asked_by(origin);
-    }
-    let hint = format!(
-        "no such directory inside; if it is on the host, add --bind {}",
-        directory.display()
-    );
-    Error::new(attempt, Errno::ENOENT).asked_by(origin).hint(hint)
 }
 
 /// The command given, the image's own, the caller's shell, or `/bin/sh`.
@@ -216,14 +219,10 @@ fn execute(
         let shell = shell.unwrap_or(OsStr::new("/bin/sh"));
         (vec![shell.to_owned()], Origin::Default)
     };
-    let path = value(&environment, "PATH").unwrap_or_default();
-    let search = std::env::split_paths(path).map(|directory| match directory.as_os_str() {
-        empty if empty.is_empty() => Text::from("."),
-        directory => Text::from(directory),
-    });
-    let search = search.collect();
+    let search = variables::search(&environment);
     let arguments = arguments.into_iter().map(Text::from).collect();
-    Action::Execute { arguments, search, environment, numbered }.asked_by(&origin)
+    Action::Execute { arguments, search, environment, changes: Vec::new(), numbered }
+        .asked_by(&origin)
 }
 
 /// Takes out what names this process by its number, which is another in a PID namespace: systemd says so
@@ -231,7 +230,8 @@ fn execute(
 fn numbered(request: &Request, host: &Host, environment: &mut Vec<Variable>) -> Vec<Text> {
     const NAME: &str = "LISTEN_PID";
     let own = host.pid().map(|pid| pid.to_string());
-    let is_own = value(environment, NAME).is_some_and(|value| own.is_some_and(|own| value == &*own));
+    let is_own =
+        value(environment, NAME).is_some_and(|value| own.is_some_and(|own| value == &*own));
     if request.pid.is_none() || !is_own {
         return Vec::new();
     }
@@ -242,10 +242,4 @@ fn numbered(request: &Request, host: &Host, environment: &mut Vec<Variable>) -> 
 fn value<'a>(environment: &'a [Variable], name: &str) -> Option<&'a OsStr> {
     let found = environment.iter().find(|variable| variable.name.as_bytes() == name.as_bytes());
     found.map(|variable| variable.value.as_os_str()).filter(|value| !value.as_bytes().is_empty())
-}
-
-fn set(environment: &mut Vec<Variable>, name: &str, value: &OsStr, origin: &Origin) {
-    environment.retain(|variable| variable.name.as_bytes() != name.as_bytes());
-    let (name, value) = (Text::from(name), Text::from(OsString::from(value)));
-    environment.push(Variable { name, value, origin: origin.clone() });
 }

@@ -40,8 +40,9 @@ pub(super) fn edit(request: &Request, basis: Basis, edits: &mut Edits) -> Result
     let Basis { host, image, .. } = basis;
     let Draft { tree, environment, directory: (directory, _), .. } =
         draft(request, basis, &mut edits.clone(), &mut Vec::new())?;
-    let library_path = value(&environment, "LD_LIBRARY_PATH").unwrap_or_default().to_owned();
-    let execute = execute(request, image, &tree, environment, Vec::new()).action;
+    let library_path =
+        value(&environment.variables, "LD_LIBRARY_PATH").unwrap_or_default().to_owned();
+    let execute = execute(request, image, &tree, environment.variables, Vec::new()).action;
     if !is_host && wire::note(host, &tree, &directory, &execute).is_none() {
         return Ok(Chosen::Image);
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::basis::Basis;
+use super::mounts;
 use super::points::{Point, Points, Way};
 use super::tree::{Backing, Made, Mounted, Tree};
 use crate::edits::{Content, Hidden, Mount, Rank};
@@ -73,10 +74,15 @@ impl<'a, 'n> Placer<'a, 'n> {
             | Content::Links { .. }
             | Content::Link { .. } => false,
         };
+        let is_missed = self.is_missed(&mount);
         match self.find_place(mount) {
             // What nobody asked for by name must not keep the command from starting.
             Err(error) if !is_needed => {
-                self.notes.push(Note::info(format!("left out: {error}")));
+                let text = format!("left out: {error}");
+                self.notes.push(match is_missed {
+                    true => Note::warning(text),
+                    false => Note::info(text),
+                });
                 Ok(None)
             }
             result => result,
@@ -109,6 +115,9 @@ impl<'a, 'n> Placer<'a, 'n> {
                     return Ok(None);
                 }
                 if self.is_seen_already(&mount, &source, &path, read_only) {
+                    return Ok(None);
+                }
+                if self.is_led_astray(&mount, &path) {
                     return Ok(None);
                 }
                 (path, None, false)
@@ -194,9 +203,15 @@ impl<'a, 'n> Placer<'a, 'n> {
         let written = source.display();
         match self.basis.host.find(source) {
             Ok(Some(found)) => Ok(Some(found)),
+            // It may well be there, and be missed: on a file system that is stale, in a directory
+            // that is closed.
+            Err(errno) if optional && mount.rank != Rank::Asked => {
+                let (why, origin) = (errno.desc(), &mount.origin);
+                self.notes.push(Note::warning(format!("{written} is not shown: {why} ({origin})")));
+                Ok(None)
+            }
             Ok(None) | Err(Errno::EACCES) if optional => {
-                self.notes
-                    .push(Note::info(format!("no {written} on this host ({})", mount.origin)));
+                self.notes.push(mounts::no_source(source, &mount.origin));
                 Ok(None)
             }
             Ok(None) => Err(Error::new(format!("bind {written}"), Errno::ENOENT)
@@ -212,6 +227,33 @@ impl<'a, 'n> Placer<'a, 'n> {
         let held_read_only =
             matches!(self.tree.holder(path).1.backing, Backing::Host { read_only: true, .. });
         self.tree.on_host(path).as_deref() == Some(source) && held_read_only == read_only
+    }
+
+    /// Whether a default would cover other mounts, because a link of the image leads it there; each
+    /// keeps its own place.
+    fn is_led_astray(&mut self, mount: &Mount, path: &Path) -> bool {
+        let is_default = mount.rank < Rank::Asked && mount.target != path;
+        if !is_default || !self.tree.has_mount_in(path) {
+            return false;
+        }
+        let (target, path) = (mount.target.display(), path.display());
+        let text = format!("{target} is not shown: the image has a link there, to {path}");
+        self.notes.push(match self.is_missed(mount) {
+            true => Note::warning(text),
+            false => Note::info(text),
+        });
+        true
+    }
+
+    /// Whether the caller has named a directory that is shown by default, and would look for it in
+    /// vain; of the current one, where the command starts is said.
+    fn is_missed(&self, mount: &Mount) -> bool {
+        let host = self.basis.host;
+        let is_named = |name| {
+            host.path_variable(name).is_some_and(|path| mounts::clean(&path) == mount.target)
+        };
+        let is_default = mount.rank == Rank::Default && mount.target != host.cwd;
+        is_default && (is_named("HOME") || is_named("TMPDIR"))
     }
 
     /// Decides what makes a missing destination: the mount that holds it, if it can be written

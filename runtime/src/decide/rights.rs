@@ -11,7 +11,7 @@ use crate::look::host::Host;
 use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, Capabilities, Note, Step};
-use crate::request::{Request, Seccomp};
+use crate::request::{Asked, Join, Request, Seccomp};
 use crate::seccomp::profile::{self, Circumstances};
 use crate::seccomp::{Filter, fakeroot};
 
@@ -26,6 +26,7 @@ pub(super) fn decide(
     kernel: &Kernel,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Step>> {
+    check_filter(request, host)?;
     let capabilities = ids::capabilities(request, host);
     let asked = request.rights.drop.as_ref().or(request.rights.keep.as_ref());
     let origin = asked.map(|asked| &asked.origin).or(request.root.as_ref());
@@ -48,6 +49,19 @@ pub(super) fn decide(
     Ok(steps)
 }
 
+/// A command comes to a container whose commands are under a filter only if it is said which one it has.
+fn check_filter(request: &Request, host: &Host) -> Result<()> {
+    let Some(Asked { value: Join::Process(pid), origin }) = &request.join else { return Ok(()) };
+    if request.rights.says_seccomp || !host.has_more_filters(*pid) {
+        return Ok(());
+    }
+    let reason = "its system calls are filtered, and no kernel tells by which profile";
+    Err(Error::new(format!("join the container of process {pid}"), reason).asked_by(origin).hint(
+        "give the profile that it was started with: --seccomp=PROFILE\n\
+         or start the command without a filter, if you trust it: --seccomp=unconfined",
+    ))
+}
+
 /// The capabilities the command starts with.
 fn held(capabilities: Capabilities) -> Set {
     match capabilities {
@@ -67,7 +81,8 @@ fn read(file: &Path, host: &Host, here: &Circumstances, notes: &mut Vec<Note>) -
         }
     })?;
     let refuse = |reason: String| Error::new(format!("use seccomp profile {name}"), reason);
-    let resolved = profile::resolve(&json, here).map_err(refuse)?;
+    let resolved = profile::resolve(&json, here)
+        .map_err(|wrong| refuse(wrong.reason).hint_if_some(wrong.hint))?;
     if resolved.filter.forbids("execve") {
         return Err(refuse("it forbids execve(2), by which the command is started".to_owned())
             .hint("allow execve: the filter is loaded just before it"));
@@ -75,6 +90,14 @@ fn read(file: &Path, host: &Host, here: &Circumstances, notes: &mut Vec<Note>) -
     if !resolved.unknown.is_empty() {
         let (count, names) = (resolved.unknown.len(), resolved.unknown.join(", "));
         let text = format!("{name} names {count} system calls that are unknown here: {names}");
+        notes.push(Note::info(text));
+    }
+    for (carrier, calls) in resolved.filter.unseen() {
+        let text = format!(
+            "{name} looks at arguments of {}, and allows {carrier}, which makes the same calls for \
+             32-bit programs with arguments no filter sees; a profile without {carrier} closes that",
+            calls.join(", ")
+        );
         notes.push(Note::info(text));
     }
     Ok(resolved.filter)

@@ -116,6 +116,11 @@ impl<'a> Tree<'a> {
         held.map_or((Path::new("/"), &IMAGE), |(target, mounted)| (Path::new(target), mounted))
     }
 
+    /// Whether something is mounted at a path or below it.
+    pub fn has_mount_in(&self, path: &Path) -> bool {
+        self.mounts.keys().any(|target| target != "/" && is_in(Path::new(target), path))
+    }
+
     /// Whether the files at a path inside are the image's.
     pub fn is_of_image(&self, path: &Path) -> bool {
         matches!(self.holder(path).1.backing, Backing::Image)

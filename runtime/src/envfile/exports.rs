@@ -1,10 +1,12 @@
-//! The plain `export NAME=value` lines of a shell script, which is all of it that hrun applies:
-//! it runs no code of an image before the command.
+//! The plain `export NAME=value` lines of a shell script: what can be known of it before a shell of the
+//! image has sourced it.
 
+use std::ffi::OsString;
 use std::mem;
+use std::os::unix::ffi::OsStringExt;
 
-use super::Assignment;
 use super::parser::{Dialect, Parser};
+use super::{Assignment, Value};
 
 /// What a shell script sets, and what of it was left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +31,8 @@ pub fn read(script: &[u8]) -> Exports {
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        match plain_export(line).filter(|_| depth == 0) {
+        let assignment = default_export(line).or_else(|| plain_export(line));
+        match assignment.filter(|_| depth == 0) {
             Some(assignment) => exports.assignments.push(assignment),
             None => {
                 let line = line.trim_ascii_end();
@@ -94,6 +97,34 @@ fn joined_lines(script: &[u8]) -> Vec<Vec<u8>> {
     }
     lines.push(line);
     lines
+}
+
+/// What Apptainer writes for each variable of a Docker image: `export NAME="${NAME:-"value"}"`, where
+/// backslashes stand before all that would mean anything in double quotes.
+fn default_export(line: &[u8]) -> Option<Assignment> {
+    let rest = line.strip_prefix(b"export ")?;
+    let name = &rest[..rest.iter().position(|byte| *byte == b'=')?];
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let start = [name, b"=\"${", name, b":-\""].concat();
+    let text = rest.strip_prefix(&start[..])?.strip_suffix(b"\"}\"")?;
+    if name.is_empty() || !name.iter().all(is_name) {
+        return None;
+    }
+    let mut value = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => match bytes.next()? {
+                byte @ (b'"' | b'\\' | b'$' | b'`') => value.push(byte),
+                byte => value.extend([b'\\', byte]),
+            },
+            b'"' | b'$' | b'`' => return None,
+            byte => value.push(byte),
+        }
+    }
+    let name = OsString::from_vec(name.to_vec());
+    let value = Value::with_default(&name, &value);
+    Some(Assignment { name, value, line: 0 })
 }
 
 fn plain_export(line: &[u8]) -> Option<Assignment> {
@@ -198,6 +229,22 @@ mod tests {
         assert_eq!(set_by("export A=a\\\\\r\n"), [r"A=a\"]);
         assert!(set_by("export A=a\\\r\n").is_empty(), "it takes the carriage return for a letter");
         for line in [r"export A=a\\;reboot", r#"export A=\";reboot"#, r"export A=\';reboot"] {
+            assert!(set_by(line).is_empty(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_apptainer_writes_is_read_whatever_the_value() {
+        for (value, expected) in [
+            ("two words; a|b < c > (d) & e", "two words; a|b < c > (d) & e"),
+            (r#"{\"a\": \"b\"}"#, r#"{"a": "b"}"#),
+            (r"\$HOME \`date\` a\\b it's #1", r"$HOME `date` a\b it's #1"),
+            ("", ""),
+        ] {
+            let line = format!("export A=\"${{A:-\"{value}\"}}\"");
+            assert_eq!(set_by(&line), [format!("A={expected}")], "{line}");
+        }
+        for line in [r#"export A="${A:-"$(date)"}""#, r#"export A="${A:-"a" b "c"}"; reboot"#] {
             assert!(set_by(line).is_empty(), "{line}");
         }
     }

@@ -1,23 +1,30 @@
 //! Values before expansion, and their expansion.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::ser::{Serialize, Serializer};
+
+use super::parser::Parser;
+use crate::text::Text;
 
 /// A value before expansion: literal text and references to variables.
 ///
 /// Neighbouring texts are always joined and empty ones left out, so equal values compare equal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Value(Vec<Piece>);
 
 /// One part of a [`Value`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Piece {
     Text(Vec<u8>),
     Variable { name: OsString, form: Form },
 }
 
 /// How a reference treats a variable that is unset or empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Form {
     /// `${NAME}`: its value, or nothing.
     Plain,
@@ -32,6 +39,13 @@ impl Value {
     pub fn literal(bytes: &[u8]) -> Self {
         let mut value = Value::default();
         value.push_text(bytes);
+        value
+    }
+
+    /// Makes a value that is a variable's own, or else exactly these bytes.
+    pub(super) fn with_default(name: &OsStr, bytes: &[u8]) -> Self {
+        let mut value = Value::default();
+        value.push_variable(name.as_bytes(), Form::Default(Value::literal(bytes)));
         value
     }
 
@@ -88,6 +102,21 @@ impl Value {
         OsString::from_vec(kept.join(&b':'))
     }
 
+    /// Whether a NUL byte stands in it, which no program can be given.
+    pub fn has_nul(&self) -> bool {
+        let has_nul = |bytes: &[u8]| bytes.contains(&0);
+        self.0.iter().any(|piece| match piece {
+            Piece::Text(text) => has_nul(text),
+            Piece::Variable { name, form } => {
+                has_nul(name.as_bytes())
+                    || match form {
+                        Form::Plain => false,
+                        Form::Default(word) | Form::Alternative(word) => word.has_nul(),
+                    }
+            }
+        })
+    }
+
     /// The first variable that is put in as it is and that nobody has set.
     pub fn first_unset(&self, lookup: &dyn Fn(&OsStr) -> Option<OsString>) -> Option<&OsStr> {
         self.0.iter().find_map(|piece| match piece {
@@ -136,6 +165,36 @@ impl Value {
             }
         }
         file.push(b'"');
+    }
+}
+
+/// As it would stand in an environment file.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut written = Vec::new();
+        self.render(&mut written);
+        Text::from(OsString::from_vec(written)).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Text::deserialize(deserializer)?;
+        let line = [b"VALUE=", written.as_bytes()].concat();
+        let read = Parser::new(&line).assignments();
+        let read = read.map_err(|fault| D::Error::custom(fault.reason))?;
+        match <[_; 1]>::try_from(read) {
+            Ok([assignment]) => Ok(assignment.value),
+            Err(_) => Err(D::Error::custom("a value has one line")),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut written = Vec::new();
+        self.render(&mut written);
+        String::from_utf8_lossy(&written).fmt(f)
     }
 }
 

@@ -83,14 +83,28 @@ fn change_directory() -> Action {
     Action::ChangeDirectory { path: "/project".into() }
 }
 
+fn source() -> Action {
+    let scripts = vec!["/.singularity.d/env/90-environment.sh".into()];
+    Action::Source { shell: "/bin/sh".into(), scripts, environment: Vec::new() }
+}
+
 fn execute() -> Action {
     let arguments = vec!["program".into()];
-    Action::Execute { arguments, search: Vec::new(), environment: Vec::new(), numbered: Vec::new() }
+    Action::Execute {
+        arguments,
+        search: Vec::new(),
+        environment: Vec::new(),
+        changes: Vec::new(),
+        numbered: Vec::new(),
+    }
 }
 
 fn explained(action: Action, errno: Errno, facts: &Facts) -> Error {
     let step = Step { action, origin: Origin::Default };
-    explain(&Failed { step: &step, errno, program: Some("/bin/program".into()), holder: None }, facts)
+    explain(
+        &Failed { step: &step, errno, program: Some("/bin/program".into()), holder: None },
+        facts,
+    )
 }
 
 fn hint_of(action: Action, errno: Errno, facts: &Facts) -> String {
@@ -127,6 +141,7 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         (unshare(), Errno::EPERM, clone, "sysctl -w kernel.unprivileged_userns_clone=1"),
         (unshare(), Errno::EACCES, apparmor, "apparmor_parser -r"),
         (unshare(), Errno::EPERM, facts(), "hrun --doctor"),
+        (unshare(), Errno::ENOENT, facts(), "mount -t proc proc /proc"),
         (unshare(), Errno::EINVAL, facts(), "CONFIG_USER_NS"),
         (tmpfs(), Errno::ENOSPC, facts(), "fs.mount-max is 100000"),
         (overlay(), Errno::ENODEV, facts(), "modprobe overlay"),
@@ -136,6 +151,7 @@ fn cases() -> Vec<(Action, Errno, Facts, &'static str)> {
         (bind(false), Errno::EINVAL, facts(), "leave out norec"),
         (bind(true), Errno::EACCES, facts(), "root_squash"),
         (enter(), Errno::EINVAL, facts(), "--assume-missing=pivot-root"),
+        (directory(), Errno::EFBIG, facts(), "ulimit -f"),
         (directory(), Errno::EROFS, facts(), "use --write-fake"),
         (change_directory(), Errno::EACCES, facts(), "--cd"),
         (execute(), Errno::ENOENT, dos, "sed -i"),
@@ -319,6 +335,13 @@ fn a_directory_comes_before_execute_bits_and_these_before_noexec() {
 }
 
 #[test]
+fn scripts_that_fail_can_be_left_out() {
+    assert!(hint_of(source(), Errno::ECANCELED, &facts()).contains("--bind /dev/null:"));
+    assert!(hint_of(source(), Errno::EAGAIN, &facts()).contains("ulimit -u"));
+    assert_eq!(explained(source(), Errno::ECANCELED, &facts()).status, 125);
+}
+
+#[test]
 fn statuses() {
     let gone = with_program(|program| program.exists = false);
     assert_eq!(explained(execute(), Errno::ENOENT, &gone).status, 127);
@@ -340,7 +363,10 @@ fn messages_say_what_was_attempted_and_who_asked() {
         layer: OriginLayer::CommandLine,
     };
     let step = Step { action: bind(true), origin };
-    let error = explain(&Failed { step: &step, errno: Errno::EACCES, program: None, holder: None }, &facts());
+    let error = explain(
+        &Failed { step: &step, errno: Errno::EACCES, program: None, holder: None },
+        &facts(),
+    );
     let message = error.to_string();
     assert!(message.starts_with("cannot bind /scratch at /data: Permission denied\n"), "{message}");
     assert!(message.contains("\n  from: --bind /scratch:/data\n  hint: "), "{message}");
@@ -352,7 +378,12 @@ fn messages_say_what_was_attempted_and_who_asked() {
 #[test]
 fn a_command_is_named_by_the_path_that_was_found() {
     let step = Step { action: execute(), origin: Origin::Default };
-    let failed = |program: Option<PathBuf>| Failed { step: &step, errno: Errno::EACCES, program, holder: None };
+    let failed = |program: Option<PathBuf>| Failed {
+        step: &step,
+        errno: Errno::EACCES,
+        program,
+        holder: None,
+    };
     let found = explain(&failed(Some("/opt/bin/program".into())), &facts());
     assert_eq!(found.attempt, "run /opt/bin/program");
     assert_eq!(explain(&failed(None), &facts()).attempt, "run program");

@@ -97,11 +97,30 @@ pub fn own_mounts() -> Result<u64, Errno> {
     nix::sys::stat::stat("/proc/self/ns/mnt").map(|status| status.st_ino)
 }
 
-/// The caller's processes that see the mounts of a namespace.
-pub fn inhabitants(mounts: u64) -> Vec<u32> {
-    let all = process::all_processes().into_iter().flatten().flatten();
+/// The caller's processes that see the mounts of a namespace, by a list of processes: `/proc`.
+pub fn inhabitants(processes: &Path, mounts: u64) -> Vec<u32> {
+    let all = process::all_processes_with_root(processes).into_iter().flatten().flatten();
     let inside = all.filter(|process| mounts_of(process).is_ok_and(|it| it == mounts));
     inside.filter_map(|process| process.pid().try_into().ok()).collect()
+}
+
+/// The process that a supervisor of hrun watches over, if a process is one: it is closed itself. Any other
+/// process is given back.
+pub fn watched(pid: u32) -> u32 {
+    let Ok(number) = i32::try_from(pid) else { return pid };
+    let own = crate::sys::effective_uid();
+    let is_one = Process::new(number).is_ok_and(|process| {
+        let is_ours = process.status().is_ok_and(|it| it.ruid == own && it.name == "hrun");
+        is_ours && mounts_of(&process).is_err()
+    });
+    if !is_one {
+        return pid;
+    }
+    let all = process::all_processes().into_iter().flatten().flatten();
+    let children = all.filter(|process| process.stat().is_ok_and(|stat| stat.ppid == number));
+    // The ear and the init are closed as well.
+    let mut open = children.filter(|process| mounts_of(process).is_ok());
+    open.next().and_then(|process| process.pid().try_into().ok()).unwrap_or(pid)
 }
 
 /// Looks at a process in a container.
@@ -127,7 +146,10 @@ fn container(mut group: Vec<Seen>, uptime: u64) -> Container {
     let is_hruns = |seen: &Seen| seen.variable(RUNNING).is_none();
     group.sort_by_key(|seen| (is_hruns(seen), seen.started, seen.pid));
     let is_inside = |pid: u32| group.iter().any(|seen| seen.pid == pid);
-    let ranks = group.iter().filter(|seen| !is_inside(seen.parent)).count();
+    // What others have left belongs to an init of hrun's, which is inside, but closed.
+    let is_left = |pid: u32| name_of(pid).is_some_and(|name| name == "hrun-init");
+    let has_come = |seen: &&Seen| !is_inside(seen.parent) && !is_left(seen.parent);
+    let ranks = group.iter().filter(has_come).count();
     let mut images = group.iter().filter_map(|seen| seen.variable(IMAGE));
     let image = images.next().map(PathBuf::from);
     let mut steps = group.iter().filter_map(|seen| {
@@ -139,6 +161,12 @@ fn container(mut group: Vec<Seen>, uptime: u64) -> Container {
     let seconds = uptime.saturating_sub(started / procfs::ticks_per_second().max(1));
     let processes = group.iter().map(|seen| seen.pid).collect();
     Container { processes, ranks, image, step, seconds }
+}
+
+/// What `ps` calls a process.
+fn name_of(pid: u32) -> Option<String> {
+    let process = Process::new(pid.try_into().ok()?).ok()?;
+    process.stat().ok().map(|stat| stat.comm)
 }
 
 fn look_at(process: &Process) -> ProcResult<Seen> {

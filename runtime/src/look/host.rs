@@ -107,6 +107,21 @@ impl Host {
         access(&self.files.outside(directory), AccessFlags::X_OK).is_ok()
     }
 
+    /// Whether the caller's command can start in a directory: its owner can, whatever its mode, as
+    /// hrun has all rights over the caller's own files until then.
+    pub fn can_start_in(&self, directory: &Path) -> bool {
+        let owner = stat(&self.files.outside(directory)).map(|status| status.st_uid);
+        self.can_enter(directory) || owner == Ok(self.uid)
+    }
+
+    /// Whether two paths of the machine are one directory, which may be mounted in several places.
+    pub fn is_same(&self, one: &Path, other: &Path) -> bool {
+        let identity = |path: &Path| {
+            stat(&self.files.outside(path)).ok().map(|status| (status.st_dev, status.st_ino))
+        };
+        identity(one).is_some_and(|found| identity(other) == Some(found))
+    }
+
     /// The files of the host's drivers: its own, or those of a tree that stands for its root.
     pub fn driver_files(&self, root: Option<&Path>) -> DirectoryTree {
         DirectoryTree::new(self.files.outside(root.unwrap_or(Path::new("/"))))
@@ -152,6 +167,21 @@ impl Host {
         theirs.is_some_and(|theirs| namespace("self").is_some_and(|own| own != theirs))
     }
 
+    /// Whether system calls of a process are filtered by more than those of this one are. No kernel tells an
+    /// ordinary user what a filter says.
+    pub fn has_more_filters(&self, pid: u32) -> bool {
+        let filters = |process: &str| {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            let field = |name: &str| {
+                let value = status.lines().find_map(|line| line.strip_prefix(name));
+                value.and_then(|value| value.trim().parse::<u32>().ok())
+            };
+            // Before Linux 5.9 they are not counted.
+            field("Seccomp_filters:").or_else(|| field("Seccomp:")).unwrap_or(0)
+        };
+        self.is_real && filters(&pid.to_string()) > filters("self")
+    }
+
     /// Whether the caller may neither read nor write what is at a path of the host.
     pub fn is_closed(&self, path: &Path) -> bool {
         let path = self.files.outside(path);
@@ -190,7 +220,16 @@ impl Host {
 
     /// Reads a file of the host, wherever symbolic links lead; `None` if it cannot be read.
     pub fn read(&self, path: &str) -> Option<Vec<u8>> {
-        files::read(&self.files, Path::new(path)).ok()?
+        self.try_read(path).ok()?
+    }
+
+    /// The same; `None` if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`files::read`].
+    pub fn try_read(&self, path: &str) -> std::result::Result<Option<Vec<u8>>, Errno> {
+        files::read(&self.files, Path::new(path))
     }
 
     /// Asks the name services for entries of a database, for users that are in no local file.

@@ -1,6 +1,7 @@
 //! An image: a tree of files and what it says about itself.
 
 use std::cell::OnceCell;
+use std::env::consts;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -8,11 +9,13 @@ use squashfs::Flaw;
 
 use super::contents::Contents;
 use super::directory::DirectoryTree;
+use super::files::Files;
 use super::filesystem::Filesystem;
 use super::host::Host;
+use super::magic::{self, Magic};
 use super::metadata::{self, Config};
 use super::packed::PackedTree;
-use super::sif;
+use super::{remedy, sif};
 use crate::elf::Source;
 use crate::error::{Error, Result};
 use crate::origin::Origin;
@@ -29,11 +32,31 @@ pub struct Image {
     pub files: Contents,
     /// What the image says about itself.
     pub config: Config,
+    /// The image in a store that it is, if it was found there by its name.
+    pub stored: Option<Stored>,
+    /// Whether something beside or in it says that it is an image.
+    is_described: bool,
     /// The copy of a packed image that is run in its place.
     pub copy: Option<Copy>,
     /// The file system of the root directory, asked for only where it matters.
     filesystem: OnceCell<Filesystem>,
 }
+
+/// An image of a store, found by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The name.
+    pub name: String,
+    /// A file or directory that has this name too, and is no image.
+    pub hidden: Option<PathBuf>,
+}
+
+/// Directories of which an image's root has at least one, unless it is a program and nothing else.
+const DIRECTORIES: [&str; 7] = ["bin", "usr", "etc", "nix", "gnu", "ch", ".singularity.d"];
+
+/// What tells an image's root from other directories, which may have a `bin` or an `etc` as well.
+const SIGNS: [&str; 6] =
+    ["/bin/sh", "/usr/bin", "/etc/passwd", "/usr/lib/os-release", "/nix/store", "/gnu/store"];
 
 /// An unpacked copy of a packed image, as it will be.
 pub struct Copy {
@@ -74,7 +97,10 @@ impl Image {
             Err(Errno::ENOTDIR) if path.exists() => return Err(no_file(named)),
             result => result.map_err(fail)?,
         };
-        let bundle = metadata::bundle(&tree).map_err(|error| error.hint(METADATA_HINT))?;
+        let bundle = metadata::bundle(&tree, &path).map_err(|error| match error.hint {
+            Some(_) => error,
+            None => error.hint(METADATA_HINT),
+        })?;
         let tree = match &bundle.root {
             Some(root) => {
                 let files = open(root)?;
@@ -86,20 +112,21 @@ impl Image {
             }
             None => tree,
         };
-        let root = tree.root().to_path_buf();
         let files = Contents::Directory(tree);
+        let is_bundle = bundle.root.is_some() || bundle.config.is_some();
         let config = match bundle.config {
-            Some(config) => config,
+            Some(config) => {
+                config.with_scripts(&files).map_err(|error| error.hint(METADATA_HINT))?
+            }
             None => metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?,
         };
-        Ok(Image { root, files, config, copy: None, filesystem: OnceCell::new() })
+        let is_described = is_bundle || !config.source.is_empty();
+        Ok(Image { config, is_described, ..Image::new(files) })
     }
 
     /// What a process in a container sees of files, as an image that says nothing of itself.
     pub fn seen(tree: DirectoryTree) -> Self {
-        let root = tree.root().to_path_buf();
-        let (files, config) = (Contents::Directory(tree), Config::default());
-        Image { root, files, config, copy: None, filesystem: OnceCell::new() }
+        Image::new(Contents::Directory(tree))
     }
 
     /// Looks into a file; its first bytes tell what it is.
@@ -107,28 +134,52 @@ impl Image {
         let use_it = || format!("use {} as an image", quoted(named));
         let fail = |errno: Errno| Error::new(use_it(), errno).hint_if_some(unreadable_hint(errno));
         let file = File::open_regular(path).map_err(fail)?;
-        let mut start = [0; 512];
+        let mut start = [0; magic::SIZE];
         let count = Source::read_at(&file, 0, &mut start).map_err(fail)?;
         let start = &start[..count];
-        let offset = if start.starts_with(&squashfs::MAGIC) {
-            0
-        } else if start.get(sif::MAGIC_AT..).is_some_and(|rest| rest.starts_with(sif::MAGIC)) {
-            let found = sif::find(&file).map_err(|flaw| flawed_sif(flaw, named))?;
-            found.offset
-        } else {
-            return Err(no_image(start, named));
+        let offset = match Magic::of(start) {
+            Some(Magic::Squashfs(at)) => at,
+            Some(Magic::Sif) => sif_partition(&file, named)?,
+            Some(Magic::Ext(at)) => {
+                return Err(Error::new(use_it(), remedy::EXT).hint(remedy::ext(named, at)));
+            }
+            None => return Err(no_image(start, named)),
         };
-        let tree = PackedTree::open(path, file, offset).map_err(|flaw| flawed(flaw, named))?;
-        let root = tree.path().to_path_buf();
+        let tree = PackedTree::open(path, file, offset);
+        let tree = tree.map_err(|flaw| flawed(flaw, named, offset))?;
         let files = Contents::Packed(tree);
         let config = metadata::inside(&files).map_err(|error| error.hint(METADATA_HINT))?;
-        Ok(Image {
+        let filesystem = OnceCell::from(Filesystem::SERVED);
+        Ok(Image { config, filesystem, ..Image::new(files) })
+    }
+
+    /// An image of which only the files are known.
+    fn new(files: Contents) -> Self {
+        let root = match &files {
+            Contents::Directory(tree) => tree.root().to_path_buf(),
+            Contents::Packed(tree) => tree.path().to_path_buf(),
+        };
+        Image {
             root,
             files,
-            config,
+            config: Config::default(),
+            stored: None,
+            is_described: false,
             copy: None,
-            filesystem: OnceCell::from(Filesystem::SERVED),
-        })
+            filesystem: OnceCell::new(),
+        }
+    }
+
+    /// Whether it may be the root of a system, by the names in it; those are known already.
+    pub fn may_be_root(&self) -> bool {
+        let has = |name: &&str| matches!(self.files.kind(&Path::new("/").join(name)), Ok(Some(_)));
+        self.is_described || self.files.packed().is_some() || DIRECTORIES.iter().any(has)
+    }
+
+    /// Whether it is the root of a system, as far as that can be told, or says that it is an image.
+    pub fn is_root(&self) -> bool {
+        let has = |path: &&str| self.files.holds(Path::new(path));
+        self.is_described || self.files.packed().is_some() || SIGNS.iter().any(has)
     }
 
     /// What the image is known by: its root directory, or the file that it is packed in.
@@ -194,30 +245,31 @@ fn outside(named: &Path, root: &Path) -> Error {
 }
 
 /// Says what is wrong with a squashfs file.
-fn flawed(flaw: Flaw, named: &Path) -> Error {
-    let name = quoted(named);
-    let hint = match flaw {
-        Flaw::Compressor { .. } | Flaw::Version { .. } => format!(
-            "make it again: unsquashfs -d {name}.d {name} && \
-             mksquashfs {name}.d {name} -noappend -comp zstd"
-        ),
-        Flaw::Unreadable(errno) => {
-            return Error::new(format!("use {name} as an image"), errno)
-                .hint_if_some(unreadable_hint(errno));
-        }
-        _ => "the file is damaged or not complete; copy or make it again".to_owned(),
-    };
-    Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
+fn flawed(flaw: Flaw, named: &Path, offset: u64) -> Error {
+    let attempt = format!("use {} as an image", quoted(named));
+    match flaw {
+        Flaw::Unreadable(errno) => Error::new(attempt, errno).hint_if_some(unreadable_hint(errno)),
+        flaw => Error::new(attempt, flaw.to_string()).hint(remedy::squashfs(flaw, named, offset)),
+    }
 }
 
-/// Says why a SIF file cannot be run.
-fn flawed_sif(flaw: sif::Flaw, named: &Path) -> Error {
-    let name = quoted(named);
-    let hint = match flaw {
-        sif::Flaw::Truncated => "copy or make it again".to_owned(),
-        _ => format!("unpack it: apptainer build --sandbox {name}.d {name} && hrun {name}.d"),
-    };
-    Error::new(format!("use {name} as an image"), flaw.to_string()).hint(hint)
+/// Where the image in a SIF file starts, if this machine runs it.
+fn sif_partition(file: &File, named: &Path) -> Result<u64> {
+    let attempt = || format!("use {} as an image", quoted(named));
+    let found = sif::find(file)
+        .map_err(|flaw| Error::new(attempt(), flaw.to_string()).hint(remedy::sif(&flaw, named)))?;
+    match found.architecture {
+        // binfmt_misc may have an interpreter for its programs.
+        Some(other) if !other.runs_here() && !has_interpreter(other.kernel) => {
+            let reason = format!("it is for {}, this machine is {}", other.name, consts::ARCH);
+            Err(Error::new(attempt(), reason).hint(remedy::other_machine(named)))
+        }
+        _ => Ok(found.offset),
+    }
+}
+
+fn has_interpreter(architecture: &str) -> bool {
+    Path::new("/proc/sys/fs/binfmt_misc").join(format!("qemu-{architecture}")).exists()
 }
 
 fn no_file(named: &Path) -> Error {

@@ -1,9 +1,10 @@
 //! What an image says about itself: variables, work directory, command, labels.
 //!
-//! Four sources are known, and the first that exists counts: the OCI image configuration that
+//! Five sources are known, and the first that exists counts: the OCI image configuration that
 //! `himage` keeps beside the root directory (`image.json`), or inside of what it packs
-//! (`/.hrun/image.json`); an OCI bundle's `config.json`; Charliecloud's `/ch`; and Singularity's
-//! `/.singularity.d`. An image configuration without `config`, which `himage` makes of a root directory, says nothing.
+//! (`/.hrun/image.json`); an OCI bundle's `config.json`; Charliecloud's `/ch`; and the scripts of
+//! Singularity and enroot ([`super::scripts`]). An image configuration without `config`, which `himage`
+//! makes of a root directory, says nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,14 +13,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use oci_spec::image::ImageConfiguration;
 use oci_spec::runtime::Spec;
 
 use super::contents::Contents;
 use super::directory::{DirectoryTree, errno};
 use super::files::{self, Files, Kind};
-use crate::envfile::{Assignment, Value, exports};
+use super::scripts;
+use crate::envfile::{Assignment, Value};
 use crate::error::{Error, Result};
+use crate::imageconfig;
 use crate::sys::file;
 
 /// What an image says about itself.
@@ -37,9 +39,16 @@ pub struct Config {
     pub user: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Lines of its environment scripts that hrun does not run.
+    /// Scripts that set more variables, for its own shell to source, in order. What can be read of
+    /// them without one is among the variables.
+    pub scripts: Vec<PathBuf>,
+    /// Lines of the scripts that only a shell understands.
     pub skipped: Vec<String>,
 }
+
+/// The label of an image whose tree has scripts that set its variables: those of the configuration are
+/// what could be read of them without a shell.
+pub const SCRIPTS_LABEL: &str = "org.hrun.scripts";
 
 /// What lies beside a root directory.
 #[derive(Debug, Default)]
@@ -52,15 +61,31 @@ pub struct Bundle {
 
 /// Looks for an OCI configuration beside the root directory.
 ///
-/// The named directory may be the bundle or, called `rootfs`, its root directory.
+/// The named directory may be the bundle or, called `rootfs`, its root directory; `path` is what it
+/// was called.
 ///
 /// # Errors
 ///
 /// Fails if there is a configuration and it cannot be read.
-pub fn bundle(tree: &DirectoryTree) -> Result<Bundle> {
+pub fn bundle(tree: &DirectoryTree, path: &Path) -> Result<Bundle> {
+    let Bundle { root, config } = beside(tree, path)?;
+    Ok(Bundle { root, config: config.map(Config::checked).transpose()? })
+}
+
+fn beside(tree: &DirectoryTree, path: &Path) -> Result<Bundle> {
     let named = tree.root();
     let is = |name: &str, kind| tree.kind(&Path::new("/").join(name)) == Ok(Some(kind));
-    let has_root = is("rootfs", Kind::Directory);
+    let is_link = is("rootfs", Kind::Link);
+    let has_root = is("rootfs", Kind::Directory) || is_link && named.join("rootfs").is_dir();
+    let leads_nowhere = || {
+        let root = named.join("rootfs");
+        let reason = format!("{} is a link that leads to no directory", root.display());
+        Error::new(format!("use {} as an image", named.display()), reason)
+            .hint("point it to the root directory, in the bundle itself")
+    };
+    if is_link && !has_root && is("image.json", Kind::File) {
+        return Err(leads_nowhere());
+    }
     if has_root && is("image.json", Kind::File) {
         let config = read_image_configuration(&named.join("image.json"))?;
         return Ok(Bundle { root: Some(named.join("rootfs")), config });
@@ -71,14 +96,19 @@ pub fn bundle(tree: &DirectoryTree) -> Result<Bundle> {
             Ok((root, config)) if root.is_dir() => {
                 return Ok(Bundle { root: Some(root), config: Some(config) });
             }
+            Ok((root, _)) if is_link && root == named.join("rootfs") => {
+                return Err(leads_nowhere());
+            }
             Err(error) if has_root => return Err(error),
             // Any application may have a file of that name.
             Ok(_) | Err(_) => {}
         }
     }
-    if named.file_name() != Some(OsStr::new("rootfs")) {
+    // A root directory may be a link in its bundle, and is known by where that lies then.
+    let is_root = |path: &&Path| path.file_name() == Some(OsStr::new("rootfs"));
+    let Some(named) = [path, named].into_iter().find(is_root) else {
         return Ok(Bundle::default());
-    }
+    };
     let config = match named.with_file_name("image.json") {
         file if file.is_file() => read_image_configuration(&file)?,
         _ => match named.with_file_name("config.json") {
@@ -99,15 +129,52 @@ pub fn inside(tree: &Contents) -> Result<Config> {
         && let Some(json) = read_optional(tree, Path::new(PACKED))?
         && let Some(config) = image_configuration(&json, Path::new(PACKED))?
     {
-        return Ok(config);
+        return config.checked()?.with_scripts(tree);
     }
     if tree.kind(Path::new("/ch")) == Ok(Some(Kind::Directory)) {
-        return charliecloud(tree);
+        return charliecloud(tree)?.checked();
     }
-    if tree.kind(Path::new("/.singularity.d")) == Ok(Some(Kind::Directory)) {
-        return singularity(tree);
+    scripts::inside(tree)?.unwrap_or_default().checked()
+}
+
+impl Config {
+    /// The same, with the scripts in the tree that set its variables, if it says that there are any.
+    ///
+    /// # Errors
+    ///
+    /// Fails if one cannot be read.
+    pub fn with_scripts(self, tree: &Contents) -> Result<Self> {
+        if !self.labels.contains_key(SCRIPTS_LABEL) {
+            return Ok(self);
+        }
+        match scripts::inside(tree)?.map(Config::checked).transpose()? {
+            Some(Config { source, environment, scripts, skipped, .. }) if !scripts.is_empty() => {
+                Ok(Config { source, environment, scripts, skipped, ..self })
+            }
+            _ => Ok(self),
+        }
     }
-    Ok(Config::default())
+
+    /// Refuses what no program can be given: a NUL byte ends what it stands in.
+    fn checked(self) -> Result<Self> {
+        let has_nul = |bytes: &[u8]| bytes.contains(&0);
+        let fail = |what: String| {
+            let attempt = format!("use the image's metadata in {}", self.source);
+            Err(Error::new(attempt, format!("{what} has a NUL byte in it")))
+        };
+        for Assignment { name, value, .. } in &self.environment {
+            if has_nul(name.as_bytes()) || value.has_nul() {
+                return fail(format!("variable {}", name.to_string_lossy().escape_debug()));
+            }
+        }
+        if self.command.iter().any(|word| has_nul(word.as_bytes())) {
+            return fail("the command".to_owned());
+        }
+        if self.directory.iter().any(|directory| has_nul(directory.as_os_str().as_bytes())) {
+            return fail("the work directory".to_owned());
+        }
+        Ok(self)
+    }
 }
 
 /// Where `himage` puts the configuration of an image that it packs.
@@ -118,20 +185,17 @@ fn read_image_configuration(path: &Path) -> Result<Option<Config>> {
 }
 
 fn image_configuration(json: &[u8], path: &Path) -> Result<Option<Config>> {
-    let image: ImageConfiguration =
-        serde_json::from_slice(json).map_err(|error| syntax_error(path, &error))?;
-    let Some(config) = image.config() else { return Ok(None) };
-    let mut command: Vec<OsString> = Vec::new();
-    command.extend(config.entrypoint().iter().flatten().map(OsString::from));
-    command.extend(config.cmd().iter().flatten().map(OsString::from));
+    let image = imageconfig::parse(json).map_err(|reason| unusable(path, reason))?;
+    let Some(run) = image.run else { return Ok(None) };
+    let command = run.entry_point.iter().chain(&run.arguments).map(OsString::from).collect();
     Ok(Some(Config {
         source: path.display().to_string(),
-        environment: literal_assignments(config.env().iter().flatten()),
-        directory: config.working_dir().as_ref().and_then(|directory| absolute(directory)),
+        environment: literal_assignments(run.environment.iter()),
+        directory: run.directory.as_deref().and_then(absolute),
         command,
-        user: config.user().clone().filter(|user| !user.is_empty()),
-        labels: config.labels().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        skipped: Vec::new(),
+        user: run.user,
+        labels: run.labels,
+        ..Config::default()
     }))
 }
 
@@ -207,32 +271,7 @@ fn charliecloud_environment(lines: &[u8]) -> Vec<Assignment> {
     assignments.collect()
 }
 
-/// Reads labels, run script and the scripts of the environment; only their plain `export` lines,
-/// because hrun runs no code of the image before the command.
-fn singularity(tree: &Contents) -> Result<Config> {
-    let mut config = Config { source: "/.singularity.d/env".to_owned(), ..Config::default() };
-    let labels = Path::new("/.singularity.d/labels.json");
-    if let Some(json) = read_optional(tree, labels)? {
-        config.labels =
-            serde_json::from_slice(&json).map_err(|error| syntax_error(labels, &error))?;
-    }
-    let runscript = "/.singularity.d/runscript";
-    if tree.holds(Path::new(runscript)) {
-        config.command = vec![OsString::from(runscript)];
-    }
-    for script in ["10-docker2singularity.sh", "10-docker.sh", "90-environment.sh"] {
-        let path = Path::new("/.singularity.d/env").join(script);
-        if let Some(text) = read_optional(tree, &path)? {
-            let exports = exports::read(&text);
-            config.environment.extend(exports.assignments);
-            let skipped = exports.skipped.iter();
-            config.skipped.extend(skipped.map(|line| format!("{script}: {line}")));
-        }
-    }
-    Ok(config)
-}
-
-fn read_optional(tree: &Contents, path: &Path) -> Result<Option<Vec<u8>>> {
+pub(super) fn read_optional(tree: &Contents, path: &Path) -> Result<Option<Vec<u8>>> {
     files::read(tree, path).map_err(|errno| read_error(path, errno))
 }
 
@@ -256,7 +295,10 @@ fn read_error(path: &Path, errno: Errno) -> Error {
     Error::new(format!("read the image's metadata in {}", path.display()), errno)
 }
 
-fn syntax_error(path: &Path, error: &serde_json::Error) -> Error {
-    let attempt = format!("read the image's metadata in {}", path.display());
-    Error::new(attempt, error.to_string())
+pub(super) fn syntax_error(path: &Path, error: &serde_json::Error) -> Error {
+    unusable(path, error.to_string())
+}
+
+fn unusable(path: &Path, reason: String) -> Error {
+    Error::new(format!("read the image's metadata in {}", path.display()), reason)
 }

@@ -31,7 +31,8 @@ pub const OPTIONS: &[Row] = &[
         help: "Shows the host's SRC, a file or directory, at DST (default: the same path)",
         manual: "DST is created if the image lacks it; nothing is written to the image or the host. \
                  OPT is ro, rw, optional (a missing SRC is passed over) or norec (without what is \
-                 mounted below SRC). Several binds may stand in one value, separated by commas. \
+                 mounted below SRC). Several binds may stand in one value, separated by commas; \
+                 \\, and \\: are letters of a path. \
                  A DST below another bind works in any order of options. What hrun would show \
                  below DST by itself gives way.",
         ..FLAG
@@ -44,7 +45,7 @@ pub const OPTIONS: &[Row] = &[
         section: Section::Files,
         help: "The same as --bind, as docker and podman write it",
         manual: "Understands src, source, dst, destination, target, ro, readonly, rw, optional and \
-                 norec; paths may hold colons.",
+                 norec; paths may hold colons, and commas in double quotes: \"src=/a,b\".",
         ..FLAG
     },
     Row {
@@ -55,8 +56,8 @@ pub const OPTIONS: &[Row] = &[
         takes: Takes::Value("DIR"),
         section: Section::Files,
         help: "Starts the command in DIR",
-        manual: "Without it the command starts in the current directory if that is visible inside, \
-                 else in the image's WORKDIR, else in the home directory, else in /.",
+        manual: "Without it the command starts in the current directory: see WHERE THE COMMAND \
+                 STARTS.",
         ..FLAG
     },
     Row {
@@ -87,6 +88,8 @@ pub const OPTIONS: &[Row] = &[
         takes: Takes::OptionalValue("SIZE"),
         section: Section::Files,
         help: "Gives the command an empty /tmp in memory, SIZE (512m, 2g, 10%) at most",
+        manual: "/var/tmp is another one, as large. A current directory below them is shown in them \
+                 all the same; /tmp itself is hidden even where it is the current directory.",
         ..FLAG
     },
     Row {
@@ -94,7 +97,7 @@ pub const OPTIONS: &[Row] = &[
         long: "contain",
         section: Section::Files,
         help: "Hides home, current directory and /tmp; the home directory and /tmp are empty",
-        manual: "The empty directories live in memory. Binds asked for by option, variable or \
+        manual: "/var/tmp is empty, too. The empty directories live in memory. Binds asked for by option, variable or \
                  configuration are still made.",
         ..FLAG
     },
@@ -104,7 +107,9 @@ pub const OPTIONS: &[Row] = &[
         short: Some('w'),
         section: Section::Files,
         help: "Lets the command write to the image",
-        manual: "Missing mount points are then created in the image.",
+        manual: "Missing mount points are then created in the image, once it is sure that it is one \
+                 and has COMMAND: a directory that looks like no image is refused, and so is an \
+                 image that a store keeps.",
         ..FLAG
     },
     Row {
@@ -158,7 +163,8 @@ pub const OPTIONS: &[Row] = &[
         help: "Looks in DIR for an image that is given by name",
         manual: "IMAGE is a name if there is no such file: debian:12 is what himage pull debian:12 has put \
                  there. Without it the store is $XDG_DATA_HOME/hrun, or ~/.local/share/hrun; himage \
-                 uses the same, and the same variable and configuration.",
+                 uses the same, and the same variable and configuration. Of several, with colons \
+                 between them, the first that has the image counts; an empty name is your own.",
         ..FLAG
     },
     Row {
@@ -315,8 +321,10 @@ pub const OPTIONS: &[Row] = &[
         aliases: &["cleanenv"],
         section: Section::Environment,
         help: "Starts from an empty environment instead of the host's",
-        manual: "HOME, USER, LOGNAME, TERM, TZ and LANG stay, and so do the variables by which job \
-                 launchers tell a rank what it is and which GPUs it has; --keep-env keeps more.",
+        manual: "HOME, USER, LOGNAME, TERM, TZ, LANG and TMPDIR stay, and so does what job launchers and \
+                 their sites hand to a rank: what it is, which GPUs and processors it has, how it reaches \
+                 the others (SLURM_*, PBS_*, PMI*, OMPI_*, UCX_*, NCCL_* and the like), proxies; \
+                 --keep-env keeps more.",
         ..FLAG
     },
     Row {
@@ -336,7 +344,8 @@ pub const OPTIONS: &[Row] = &[
         section: Section::Environment,
         help: "Replaces the list of host variables that are not taken into the container",
         manual: "The list is by default LD_LIBRARY_PATH, LD_PRELOAD, LD_AUDIT, PYTHONHOME, \
-                 PERL5LIB, GCONV_PATH and LOCPATH: they name files of the host. The strongest \
+                 PERL5LIB, GCONV_PATH and LOCPATH, which name files of the host, and BASH_FUNC_*, BASH_ENV \
+                 and ENV, which shells run. The strongest \
                  layer that gives the option decides the whole list.",
         ..FLAG
     },
@@ -373,8 +382,9 @@ pub const OPTIONS: &[Row] = &[
         section: Section::Rights,
         help: "Filters the command's system calls by PROFILE, a file as Docker and podman have it",
         manual: "PROFILE is JSON in their format or that of linux.seccomp of the OCI. Names of calls \
-                 that nobody knows here are passed over, and noted with -v. Calls of 32-bit programs \
-                 are filtered by the same names; those of kinds of programs that the profile is not \
+                 that this machine does not have are passed over, and noted with -v; one that no \
+                 machine has is an error in a rule that forbids. Calls of 32-bit programs are filtered \
+                 by the same names, whether or not socketcall or ipc carries them; those of kinds of programs that the profile is not \
                  about, and of x32, fail with ENOSYS. With fakeroot, calls that change the owner of a \
                  file or the ids of a process, and those that make device nodes, seem to succeed and \
                  do nothing, so that package managers work: hrun --root --write --seccomp=fakeroot. \

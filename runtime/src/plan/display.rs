@@ -4,21 +4,25 @@ use std::fmt;
 
 use super::{Action, Capabilities, Map, Place, Plan, Step};
 use crate::capabilities::Set;
+use crate::origin::Origin;
 use crate::seccomp::Filter;
-use crate::text::Text;
+use crate::text::{Text, shown};
+use crate::variables::Change;
 
 /// The widest a column is padded to; longer entries push the next column out.
 const WIDTH: usize = 72;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<[String; 3]> = self.steps.iter().flat_map(step_rows).collect();
+        let rows = self.steps.iter().flat_map(step_rows);
+        let rows: Vec<[String; 3]> =
+            rows.map(|row| row.map(|cell| shown(&cell).into_owned())).collect();
         let width = |column: usize| {
             let widths = rows.iter().map(|row: &[String; 3]| row[column].chars().count());
             widths.filter(|width| *width <= WIDTH).max().unwrap_or(0)
         };
         let (first, second) = (width(0), width(1));
-        writeln!(f, "image {}", self.image)?;
+        writeln!(f, "image {}", shown(&self.image.to_string()))?;
         for [verb, what, origin] in &rows {
             writeln!(f, "{verb:first$}  {what:second$}  [{origin}]")?;
         }
@@ -79,6 +83,8 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
         Action::Unmount { target } => row("unmount", target.to_string()),
         Action::Leave { .. } => row("leave", "the host's root".to_owned()),
         Action::ChangeDirectory { path } => row("cd", path.to_string()),
+        // Nothing of the image or the user.
+        Action::Conceal { .. } => return Vec::new(),
         Action::Restrict { capabilities } => {
             let capabilities = match capabilities {
                 Capabilities::Dropped => "dropped".to_owned(),
@@ -95,18 +101,49 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             let length = program.len();
             row("filter", format!("{calls} system calls, others {default}; {length} instructions"))
         }
-        Action::Execute { arguments, environment, numbered, .. } => {
-            let variables = environment.iter().map(|variable| {
-                let assignment = format!("{}={}", variable.name, variable.value);
-                ["set".to_owned(), assignment, variable.origin.to_string()]
-            });
-            let mut rows: Vec<[String; 3]> = variables.collect();
-            rows.extend(numbered.iter().map(|name| row("set", format!("{name}=(its process number)"))));
-            rows.push(row("run", words(arguments)));
-            return rows;
+        Action::Source { shell, scripts, .. } => {
+            let scripts = scripts.iter();
+            return scripts.map(|script| row("source", format!("{script} (by {shell})"))).collect();
         }
+        Action::Execute { .. } => return execute_rows(step),
     };
     vec![rows]
+}
+
+/// A line for each variable, each change of them, and the command.
+fn execute_rows(step: &Step) -> Vec<[String; 3]> {
+    let Action::Execute { arguments, environment, changes, numbered, .. } = &step.action else {
+        return Vec::new();
+    };
+    let whether = if changes.is_empty() { "" } else { " (unless the scripts set it)" };
+    let variables = environment.iter().map(|variable| {
+        let assignment = format!("{}={}{whether}", variable.name, variable.value);
+        ["set".to_owned(), assignment, variable.origin.to_string()]
+    });
+    let changes = changes.iter().map(|change| change_row(change, &step.origin));
+    let by = step.origin.to_string();
+    let numbered = numbered
+        .iter()
+        .map(|name| ["set".to_owned(), format!("{name}=(its process number)"), by.clone()]);
+    let run = ["run".to_owned(), words(arguments), by.clone()];
+    variables.chain(changes).chain(numbered).chain([run]).collect()
+}
+
+/// What is done when scripts of the image have set variables.
+fn change_row(change: &Change, by: &Origin) -> [String; 3] {
+    let by = by.to_string();
+    let (verb, what, origin) = match change {
+        Change::Set { name, value, origin } => {
+            ("set", format!("{name}={value}"), origin.to_string())
+        }
+        Change::Append { name, directories } => {
+            ("append", format!("{name}: {}", words(directories)), by)
+        }
+        Change::Remove { name } => ("unset", name.to_string(), by),
+        Change::Unset { glob } => ("unset", glob.to_string(), by),
+        Change::Image => ("set", "what the scripts set, again".to_owned(), by),
+    };
+    [verb.to_owned(), what, origin]
 }
 
 /// A line for each control group.

@@ -21,6 +21,7 @@ use crate::capabilities::Set;
 use crate::origin::Origin;
 use crate::seccomp::Filter;
 use crate::text::Text;
+use crate::variables::Change;
 
 /// The format of [`Plan`] in JSON; a plan of another format is refused.
 pub const FORMAT: u32 = 1;
@@ -135,18 +136,24 @@ pub enum Action {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         size: Option<String>,
     },
+    /// Hides a directory of the host in which hrun keeps something of its own, if it is there, by an empty one in
+    /// memory.
+    Conceal {
+        /// Where it is, outside and inside.
+        path: Text,
+    },
     /// Makes a directory; one that is there already is fine.
     Directory {
         /// Where.
         path: Text,
-        /// Its mode, less the caller's umask.
+        /// Its mode, whatever the caller's umask is.
         mode: u32,
     },
     /// Makes a file.
     File {
         /// Where.
         path: Text,
-        /// Its mode, less the caller's umask.
+        /// Its mode, whatever the caller's umask is.
         mode: u32,
         /// Its contents.
         contents: Text,
@@ -268,18 +275,31 @@ pub enum Action {
         /// The filter.
         filter: Box<Filter>,
     },
+    /// Has a shell inside source scripts of the image, and remembers which variables they set.
+    Source {
+        /// The shell.
+        shell: Text,
+        /// The scripts, in order; one that is no file inside is passed over.
+        scripts: Vec<Text>,
+        /// The environment they start with.
+        environment: Vec<Variable>,
+    },
     /// Becomes the command.
     Execute {
         /// The command and its arguments.
         arguments: Vec<Text>,
-        /// The directories a command without `/` is looked for in.
+        /// The directories a command without `/` is looked for in; behind [`Action::Source`], those of
+        /// the environment that comes of it.
         search: Vec<Text>,
-        /// The whole environment.
+        /// The whole environment; behind [`Action::Source`], what the scripts leave unset.
         environment: Vec<Variable>,
         /// Variables that are set to the number of the process that becomes the command, which a PID
         /// namespace gives it.
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         numbered: Vec<Text>,
+        /// How the environment changes when the scripts have run.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        changes: Vec<Change>,
     },
 }
 
@@ -416,6 +436,7 @@ impl Action {
             Action::Admit => "let other ranks of this step join".to_owned(),
             Action::Join { pid, .. } => format!("join the container of process {pid}"),
             Action::Tmpfs { target, .. } => format!("mount a tmpfs on {target}"),
+            Action::Conceal { path } => format!("hide {path}"),
             Action::Directory { path, .. } => format!("make directory {path}"),
             Action::File { path, .. } => format!("write file {path}"),
             Action::Link { path, .. } => format!("make symbolic link {path}"),
@@ -436,6 +457,7 @@ impl Action {
             Action::ChangeDirectory { path } => format!("start in {path}"),
             Action::Restrict { .. } => "give up privileges".to_owned(),
             Action::Filter { .. } => "load the filter of system calls".to_owned(),
+            Action::Source { .. } => "have the image's scripts set variables".to_owned(),
             Action::Execute { arguments, .. } => match arguments.first() {
                 Some(command) => format!("run {command}"),
                 None => "run a command".to_owned(),

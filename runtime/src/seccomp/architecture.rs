@@ -15,6 +15,8 @@ pub struct Architecture {
     pub(super) end: u32,
     /// The number of a call.
     pub(super) number: fn(&str) -> Option<u32>,
+    /// The names of all calls.
+    pub(super) names: fn() -> Vec<&'static str>,
 }
 
 const LITTLE_ENDIAN: u32 = 0x4000_0000;
@@ -30,6 +32,13 @@ macro_rules! numbers {
     };
 }
 
+/// The names in `Sysno` of one machine.
+macro_rules! names {
+    ($machine:ident) => {
+        || syscalls::$machine::Sysno::iter().map(|call| call.name()).collect()
+    };
+}
+
 /// The kinds of programs hrun knows on the machine it is built for; its own kind comes first.
 #[cfg(target_arch = "x86_64")]
 pub const CALLS: &[Architecture] = &[
@@ -39,6 +48,7 @@ pub const CALLS: &[Architecture] = &[
         audit: 62 | SIXTY_FOUR_BITS | LITTLE_ENDIAN,
         end: 0x4000_0000,
         number: numbers!(x86_64),
+        names: names!(x86_64),
     },
     Architecture {
         name: "SCMP_ARCH_X86",
@@ -46,6 +56,7 @@ pub const CALLS: &[Architecture] = &[
         audit: 3 | LITTLE_ENDIAN,
         end: u32::MAX,
         number: numbers!(x86),
+        names: names!(x86),
     },
 ];
 
@@ -58,6 +69,7 @@ pub const CALLS: &[Architecture] = &[
         audit: 183 | SIXTY_FOUR_BITS | LITTLE_ENDIAN,
         end: u32::MAX,
         number: numbers!(aarch64),
+        names: names!(aarch64),
     },
     Architecture {
         name: "SCMP_ARCH_ARM",
@@ -65,5 +77,22 @@ pub const CALLS: &[Architecture] = &[
         audit: 40 | LITTLE_ENDIAN,
         end: u32::MAX,
         number: numbers!(arm),
+        names: names!(arm),
     },
 ];
+
+/// Whether a machine that hrun does not run on has a call of this name; profiles are written for
+/// all machines at once.
+pub(super) fn is_known_elsewhere(name: &str) -> bool {
+    let numbers: &[fn(&str) -> Option<u32>] = &[
+        numbers!(arm),
+        numbers!(loongarch64),
+        numbers!(mips),
+        numbers!(mips64),
+        numbers!(powerpc64),
+        numbers!(riscv64),
+        numbers!(s390x),
+        numbers!(x86),
+    ];
+    numbers.iter().any(|number| number(name).is_some())
+}

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::architecture::Architecture;
-use super::{Comparison, Condition, Instruction, Rule, Verdict};
+use super::{Comparison, Condition, Instruction, Rule, Verdict, about, multiplexer};
 
 // Codes of linux/bpf_common.h and linux/filter.h.
 const LOAD: u16 = 0x20;
@@ -45,10 +45,12 @@ pub(super) fn compile(
     architectures: &[&Architecture],
     rules: &[Rule],
 ) -> Result<Code, String> {
+    let carrying: Vec<(&str, Vec<Rule>)> =
+        multiplexer::ALL.iter().map(|one| (one.name, one.rules(default, rules))).collect();
     let mut program = vec![load(ARCHITECTURE)];
     for architecture in architectures {
         let mut section = vec![load(NUMBER)];
-        section.extend(search(&ranges(default, architecture, rules), default));
+        section.extend(search(&ranges(default, architecture, rules, &carrying), default));
         program.push(Instruction::new(IF_EQUAL, 1, 0, architecture.audit));
         program.push(jump(section.len()));
         program.extend(section);
@@ -68,12 +70,17 @@ fn ranges<'a>(
     default: Verdict,
     architecture: &Architecture,
     rules: &'a [Rule],
+    carrying: &'a [(&str, Vec<Rule>)],
 ) -> Vec<(u32, Outcome<'a>)> {
     let mut calls: BTreeMap<u32, Vec<&Rule>> = BTreeMap::new();
-    for rule in rules {
-        let numbers = rule.calls.iter().filter_map(|name| (architecture.number)(name));
-        for number in numbers.collect::<BTreeSet<u32>>() {
-            calls.entry(number).or_default().push(rule);
+    for name in rules.iter().flat_map(|rule| &rule.calls).collect::<BTreeSet<&String>>() {
+        if let Some(number) = (architecture.number)(name) {
+            calls.insert(number, about(name, rules));
+        }
+    }
+    for (name, rules) in carrying {
+        if let Some(number) = (architecture.number)(name).filter(|_| !rules.is_empty()) {
+            calls.insert(number, rules.iter().collect());
         }
     }
     let mut starts = vec![(0, Outcome::Always(default))];
@@ -84,9 +91,9 @@ fn ranges<'a>(
         }
     };
     for (number, rules) in calls {
-        let outcome = match rules.iter().find(|rule| rule.when.is_empty()) {
-            Some(rule) => Outcome::Always(rule.verdict),
-            None => Outcome::First(rules),
+        let outcome = match &rules[..] {
+            [rule, ..] if rule.when.is_empty() => Outcome::Always(rule.verdict),
+            _ => Outcome::First(rules),
         };
         push(number, outcome);
         push(number + 1, Outcome::Always(default));

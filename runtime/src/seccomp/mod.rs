@@ -9,6 +9,7 @@ mod compile;
 #[cfg(test)]
 mod emulator;
 pub mod fakeroot;
+mod multiplexer;
 pub mod profile;
 #[cfg(test)]
 mod tests;
@@ -150,14 +151,30 @@ impl Filter {
 
     /// Whether a call is never made, whatever its arguments are.
     pub fn forbids(&self, call: &str) -> bool {
-        let is_made =
-            |verdict| matches!(verdict, Verdict::Allow | Verdict::Log | Verdict::Trace(_));
-        let mut rules = self.rules.iter().filter(|rule| rule.calls.iter().any(|name| name == call));
-        match rules.clone().find(|rule| rule.when.is_empty()) {
-            Some(rule) => !is_made(rule.verdict),
-            None => !is_made(self.default) && !rules.any(|rule| is_made(rule.verdict)),
-        }
+        let rules = about(call, &self.rules);
+        let is_certain = rules.first().is_some_and(|rule| rule.when.is_empty());
+        let is_made_by_rule = rules.iter().any(|rule| rule.verdict.is_made());
+        !is_made_by_rule && (is_certain || !self.default.is_made())
     }
+
+    /// Calls that are made by way of another although arguments of theirs would forbid them, and
+    /// the call that carries them.
+    pub fn unseen(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        let carried = multiplexer::ALL.iter().map(|multiplexer| {
+            (multiplexer.name, multiplexer.carries_unseen(self.default, &self.rules))
+        });
+        carried.filter(|(_, carried)| !carried.is_empty()).collect()
+    }
+}
+
+/// The rules that count for a call: the first without conditions, else all, in order.
+fn about<'a>(call: &str, rules: &'a [Rule]) -> Vec<&'a Rule> {
+    let mut about: Vec<&Rule> =
+        rules.iter().filter(|rule| rule.calls.iter().any(|name| name == call)).collect();
+    if let Some(always) = about.iter().position(|rule| rule.when.is_empty()) {
+        about = vec![about[always]];
+    }
+    about
 }
 
 impl fmt::Display for Verdict {

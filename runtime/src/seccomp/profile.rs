@@ -3,8 +3,11 @@
 
 use serde::Deserialize;
 
-use super::{Architecture, CALLS, Comparison, Condition, Filter, Flag, Rule, Verdict};
+use super::{
+    Architecture, CALLS, Comparison, Condition, Filter, Flag, Rule, Verdict, architecture,
+};
 use crate::capabilities::Set;
+use crate::text;
 
 /// A profile as it is written; what hrun has no use for is passed over.
 #[derive(Debug, Deserialize)]
@@ -74,7 +77,7 @@ pub struct Circumstances<'a> {
     pub kernel_is: &'a dyn Fn(u32, u32) -> bool,
 }
 
-/// A filter, and the names in its profile that no machine known here has a call of.
+/// A filter, and the names in its profile that neither this machine nor its kin has a call of.
 #[derive(Debug)]
 pub struct Resolved {
     /// The filter.
@@ -83,12 +86,27 @@ pub struct Resolved {
     pub unknown: Vec<String>,
 }
 
+/// What is wrong with a profile.
+#[derive(Debug)]
+pub struct Wrong {
+    /// What, and where.
+    pub reason: String,
+    /// What to do about it, where that is no matter of course.
+    pub hint: Option<String>,
+}
+
+impl From<String> for Wrong {
+    fn from(reason: String) -> Self {
+        Wrong { reason, hint: None }
+    }
+}
+
 /// Reads a profile and compiles what of it applies here.
 ///
 /// # Errors
 ///
 /// Says what is wrong with the profile, and where.
-pub fn resolve(json: &[u8], here: &Circumstances) -> Result<Resolved, String> {
+pub fn resolve(json: &[u8], here: &Circumstances) -> Result<Resolved, Wrong> {
     let profile: Profile = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let default = verdict(&profile.default_action, profile.default_errno_ret)
         .map_err(|reason| format!("defaultAction: {reason}"))?;
@@ -112,6 +130,9 @@ pub fn resolve(json: &[u8], here: &Circumstances) -> Result<Resolved, String> {
             let is_known = CALLS.iter().any(|machine| (machine.number)(name).is_some());
             if is_known { calls.push(name.clone()) } else { others.push(name.clone()) }
         }
+        if default.is_made() && !fate.is_made() {
+            others.iter().try_for_each(|name| forbids_something(number, name))?;
+        }
         unknown.extend(others);
         for when in conditions {
             rules.push(Rule { calls: calls.clone(), when, verdict: fate });
@@ -122,6 +143,23 @@ pub fn resolve(json: &[u8], here: &Circumstances) -> Result<Resolved, String> {
     unknown.dedup();
     let filter = Filter::new(default, flags, &architectures(&profile), rules)?;
     Ok(Resolved { filter, unknown })
+}
+
+/// A forbidding rule with a mistyped name would leave the call open, and look as if it did not.
+fn forbids_something(group: usize, name: &str) -> Result<(), Wrong> {
+    if architecture::is_known_elsewhere(name) {
+        return Ok(());
+    }
+    let reason = format!(
+        "syscalls[{group}] forbids '{name}', which is a system call of no machine known here, \
+         and so would forbid nothing"
+    );
+    let remove = "take the name out of the profile";
+    let hint = match text::nearest(name, CALLS.iter().flat_map(|machine| (machine.names)())) {
+        Some(meant) => format!("did you mean {meant}? If not, {remove}"),
+        None => remove.to_owned(),
+    };
+    Err(Wrong { reason, hint: Some(hint) })
 }
 
 /// The machines a profile is about: this one, and those of its kin that it names; where it names

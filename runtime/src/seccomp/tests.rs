@@ -116,11 +116,11 @@ proptest! {
 }
 
 /// Resolves a profile for a command without capabilities on Linux 5.10.
-fn resolved(json: &str) -> Result<profile::Resolved, String> {
+fn resolved(json: &str) -> Result<profile::Resolved, profile::Wrong> {
     resolved_with(json, Set::NONE)
 }
 
-fn resolved_with(json: &str, capabilities: Set) -> Result<profile::Resolved, String> {
+fn resolved_with(json: &str, capabilities: Set) -> Result<profile::Resolved, profile::Wrong> {
     let kernel_is = |major, minor| (5, 10) >= (major, minor);
     resolve(json.as_bytes(), &Circumstances { capabilities, kernel_is: &kernel_is })
 }
@@ -248,6 +248,122 @@ fn unknown_names_are_counted_and_passed_over() {
 }
 
 #[test]
+fn a_forbidding_rule_needs_names_that_some_machine_has() {
+    let profile = |default: &str, action: &str, name: &str| {
+        let json = format!(
+            r#"{{"defaultAction": "{default}", "syscalls": [
+                {{"names": ["read", "{name}"], "action": "{action}"}}]}}"#
+        );
+        resolved(&json)
+    };
+    for (default, action) in [
+        ("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"),
+        ("SCMP_ACT_LOG", "SCMP_ACT_KILL"),
+        ("SCMP_ACT_ALLOW", "SCMP_ACT_TRAP"),
+    ] {
+        let wrong = profile(default, action, "ptarce").unwrap_err();
+        assert!(wrong.reason.contains("syscalls[0] forbids 'ptarce'"), "{wrong:?}");
+        assert!(wrong.hint.unwrap().starts_with("did you mean ptrace?"));
+        let wrong = profile(default, action, "read_all_the_minds_there_are").unwrap_err();
+        assert_eq!(wrong.hint.unwrap(), "take the name out of the profile");
+        // A call of ppc64, and one of s390x.
+        for name in ["pciconfig_read", "s390_runtime_instr", "mount"] {
+            profile(default, action, name).unwrap();
+        }
+    }
+    // Such a rule opens a call or changes how it fails: a name that is not there does no harm.
+    profile("SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW", "ptarce").unwrap();
+    profile("SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "ptarce").unwrap();
+    profile("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "ptarce").unwrap();
+}
+
+/// What a filter with these rules says of a call that is carried, and of `getpid` for comparison.
+#[cfg(target_arch = "x86_64")]
+mod carried {
+    use super::*;
+
+    const NO: Verdict = Verdict::Errno(28);
+
+    fn rule(call: &str, when: &[Condition], verdict: Verdict) -> Rule {
+        Rule { calls: vec![call.to_owned()], when: when.to_vec(), verdict }
+    }
+
+    fn carried(default: Verdict, rules: &[Rule], carrier: &str, number: u64) -> Verdict {
+        let machines: Vec<&Architecture> = CALLS.iter().collect();
+        let filter = Filter::new(default, Vec::new(), &machines, rules.to_vec()).unwrap();
+        fate(&filter, &call(1, carrier, [number, 7, 7, 7, 7, 7]))
+    }
+
+    const VSOCK: Condition = Condition { argument: 0, is: Comparison::Equal, value: 40 };
+
+    #[test]
+    fn calls_follow_their_own_rules() {
+        use Verdict::{Allow, Errno, KillProcess};
+        let eperm = Errno(1);
+        for (default, rules, carrier, number, wanted) in [
+            // What is forbidden is not carried, under whatever version of ipc(2).
+            (Allow, vec![rule("socket", &[], NO)], "socketcall", 1, NO),
+            (Allow, vec![rule("socket", &[], NO)], "socketcall", 3, Allow),
+            (Allow, vec![rule("shmget", &[], NO)], "ipc", 23, NO),
+            (Allow, vec![rule("shmget", &[], NO)], "ipc", 23 | 1 << 16, NO),
+            (Allow, vec![rule("shmget", &[], NO)], "ipc", 24, Allow),
+            (Allow, vec![rule("sendto", &[], NO)], "socketcall", 9, NO),
+            (Allow, vec![rule("semop", &[], KillProcess)], "ipc", 1, KillProcess),
+            // What is allowed is carried, though nothing says so.
+            (eperm, vec![rule("socket", &[], Allow)], "socketcall", 1, Allow),
+            (eperm, vec![rule("socket", &[], Allow)], "socketcall", 2, eperm),
+            (eperm, vec![rule("msgget", &[], Allow)], "ipc", 13, Allow),
+            // What is forbidden for some arguments may have those.
+            (Allow, vec![rule("socket", &[VSOCK], NO)], "socketcall", 1, NO),
+            (eperm, vec![rule("socket", &[VSOCK], Allow)], "socketcall", 1, eperm),
+            // The multiplexer's own rules.
+            (Allow, vec![rule("socketcall", &[], NO)], "socketcall", 1, NO),
+            (eperm, vec![rule("socketcall", &[], Allow)], "socketcall", 1, eperm),
+            (
+                eperm,
+                vec![rule("socketcall", &[], Allow), rule("socket", &[VSOCK], Allow)],
+                "socketcall",
+                1,
+                Allow,
+            ),
+            (
+                eperm,
+                vec![rule("socketcall", &[], NO), rule("socket", &[], Allow)],
+                "socketcall",
+                1,
+                NO,
+            ),
+            // A number that carries nothing known.
+            (Allow, vec![rule("socket", &[], NO)], "socketcall", 99, Allow),
+        ] {
+            let seen = carried(default, &rules, carrier, number);
+            assert_eq!(seen, wanted, "{default:?} {rules:?} {carrier}({number})");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_never_made_is_never_carried(
+            default in verdicts(),
+            rules in vec(rules(), 0..6),
+            fates in vec((select(&["socket", "socketcall"][..]), verdicts()), 0..4),
+            rest in proptest::array::uniform5(select(&VALUES[..])),
+        ) {
+            let more = fates.into_iter().zip(rules).map(|((name, verdict), rule)| Rule {
+                calls: vec![name.to_owned()], when: rule.when, verdict
+            });
+            let machines: Vec<&Architecture> = CALLS.iter().collect();
+            let filter = Filter::new(default, Vec::new(), &machines, more.collect()).unwrap();
+            if filter.forbids("socket") {
+                let [b, c, d, e, f] = rest;
+                let seen = fate(&filter, &call(1, "socketcall", [1, b, c, d, e, f]));
+                prop_assert!(!seen.is_made(), "{:?}", seen);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_wrong_profile_is_named_by_its_fault() {
     for (json, reason) in [
         ("", "EOF while parsing a value at line 1 column 0"),
@@ -284,7 +400,7 @@ fn a_wrong_profile_is_named_by_its_fault() {
         ),
     ] {
         let error = resolved(json).unwrap_err();
-        assert!(error.contains(reason), "{error}");
+        assert!(error.reason.contains(reason), "{error:?}");
     }
 }
 

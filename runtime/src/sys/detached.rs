@@ -1,17 +1,14 @@
-//! Processes that stay behind: they outlive this one, or hold nothing of what it was started with.
+//! What processes that stay behind are made with: a talk with them, and letting go of what this one has.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::Mode;
 use nix::unistd;
-
-use super::process::{in_background, in_background_alone};
 
 /// What a process may have open without asking for more, on most machines.
 const USUAL_DESCRIPTORS: i32 = 1024;
@@ -25,7 +22,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn pair() -> Result<[Link; 2], Errno> {
+    pub(super) fn pair() -> Result<[Link; 2], Errno> {
         let (reader, other_writer) = unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (other_reader, writer) = unistd::pipe2(OFlag::O_CLOEXEC)?;
         Ok([Link { reader, writer }, Link { reader: other_reader, writer: other_writer }])
@@ -64,67 +61,13 @@ impl Link {
         !matches!(poll(&mut waits, PollTimeout::ZERO), Ok(1..))
     }
 
-    fn descriptors(&self) -> [RawFd; 2] {
+    pub(super) fn descriptors(&self) -> [RawFd; 2] {
         [self.reader.as_raw_fd(), self.writer.as_raw_fd()]
     }
 }
 
-/// Runs `body` in a process of a session of its own whose parent is init, and comes back with the
-/// end of a talk with it.
-///
-/// It keeps none of the descriptors of this process but those given: launchers of ranks wait for
-/// whoever holds one of theirs (docs/decisions/0018).
-///
-/// # Errors
-///
-/// The errno of fork(2) or pipe(2); `EINVAL` if this process has more than one thread.
-pub fn detached_with(kept: &[RawFd], body: impl FnOnce(&Link)) -> Result<Link, Errno> {
-    let [link, other] = Link::pair()?;
-    in_background(|| leave(kept, &other, body))?;
-    Ok(link)
-}
-
-/// The same, for a process that may have threads, with no other descriptors; for what `body` may do,
-/// see [`in_background_alone`].
-///
-/// # Errors
-///
-/// The errno of fork(2) or pipe(2).
-pub fn detached_alone(body: impl FnOnce(&Link)) -> Result<Link, Errno> {
-    let [link, other] = Link::pair()?;
-    in_background_alone(|| leave(&[], &other, body))?;
-    Ok(link)
-}
-
-/// Leaves everything of this process behind but some descriptors, and runs `body`.
-fn leave(kept: &[RawFd], link: &Link, body: impl FnOnce(&Link)) {
-    let _ = unistd::setsid();
-    let kept: Vec<RawFd> = kept.iter().copied().chain(link.descriptors()).collect();
-    close_all_but(&kept);
-    open_nothing();
-    body(link);
-}
-
-/// Lets go of all that this process has from those it comes from: every descriptor but some, the
-/// session, the current directory, and signals.
-pub fn become_nobodys(kept: &[i32], name: &str) {
-    close_all_but(kept);
-    let _ = unistd::setsid();
-    let _ = unistd::chdir("/");
-    // SIGKILL is the one that comes through.
-    let _ = nix::sys::signal::SigSet::all().thread_block();
-    take_name(name);
-}
-
-/// What `ps` calls this process from now on; 15 letters count.
-pub fn take_name(name: &str) {
-    if let Ok(name) = super::c_string(name.as_ref()) {
-        let _ = nix::sys::prctl::set_name(&name);
-    }
-}
-
 /// Lets go of every descriptor but some.
-pub fn close_all_but(kept: &[i32]) {
+pub(super) fn close_all_but(kept: &[i32]) {
     let mut first = 0;
     let mut kept: Vec<i32> = kept.to_vec();
     kept.sort_unstable();
@@ -136,7 +79,7 @@ pub fn close_all_but(kept: &[i32]) {
 }
 
 /// Closes descriptors from one to another.
-fn close_range(first: i32, last: i32) {
+pub(super) fn close_range(first: i32, last: i32) {
     if first > last {
         return;
     }
@@ -160,25 +103,8 @@ fn close_listed(first: i32, last: i32) {
     }
 }
 
-/// Puts the null device in the place of the standard descriptors: what is opened later, and perhaps
-/// written to by mistake, has other numbers.
-fn open_nothing() {
-    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let Ok(null) = open(Path::new("/dev/null"), flags, Mode::empty()) else { return };
-    for standard in 0..3 {
-        // SAFETY: the numbers are not used by anything else of this process.
-        let place = unsafe { BorrowedFd::borrow_raw(standard) };
-        if place.as_raw_fd() != null.as_raw_fd() {
-            // SAFETY: dup2 takes numbers only.
-            unsafe { libc::dup2(null.as_raw_fd(), standard) };
-        }
-    }
-    // It may be one of the standard ones itself.
-    super::file::leave_open(null);
-}
-
 /// Ignores every signal that can be, but for those that tell of a fault in the program itself.
-pub fn ignore_signals() {
+pub(super) fn ignore_signals() {
     const FAULTS: [libc::c_int; 5] =
         [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
     for signal in (1..=libc::SIGRTMAX()).filter(|signal| !FAULTS.contains(signal)) {

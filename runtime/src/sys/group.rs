@@ -12,6 +12,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkdir, write};
 
+use crate::text::lines_shown;
+
 /// How often a process is looked at where the kernel cannot tell of its end (before Linux 5.3).
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -164,7 +166,7 @@ fn is_zombie(pid: u32) -> bool {
 pub fn say(line: &str) {
     // SAFETY: the descriptor is borrowed for one write; if it is closed, the kernel says so.
     let stream = unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) };
-    let _ = write(stream, line.as_bytes());
+    let _ = write(stream, lines_shown(line).as_bytes());
 }
 
 #[cfg(test)]

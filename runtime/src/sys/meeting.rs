@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -12,8 +12,9 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, SFlag, fstat, lstat};
 use nix::sys::uio::{pread, pwrite};
-use nix::unistd::{Whence, ftruncate, lseek, mkdir, write};
+use nix::unistd::{Whence, ftruncate, lseek, write};
 
+pub use super::own_directory::{own_directory, own_name};
 use super::waiting::{self, flock};
 pub use super::waiting::{Holder, Purpose, Say, Tell};
 
@@ -22,87 +23,6 @@ const SIZE_LIMIT: usize = 1 << 20;
 
 /// More than what comes before the start time in proc(5)'s `stat`, and the time.
 const STAT: usize = 512;
-
-/// So many names of a directory are tried.
-const NAMES: usize = 100;
-
-/// Of so many names some may be free again that others had when a later one was taken.
-const FREED: usize = 8;
-
-/// Makes a directory that nobody else may use, unless it is there, and gives back where it is.
-///
-/// In a directory that others may write to, somebody may have made the name first. Then the first of
-/// `NAME.1`, `NAME.2` and so on is taken that is the caller's alone or can be made so: the same by all
-/// that the caller runs on this machine.
-///
-/// # Errors
-///
-/// The errno of mkdir(2); `EPERM` if all names are taken by what is no directory, belongs to somebody
-/// else or is open to others.
-pub fn own_directory(path: &Path) -> Result<PathBuf, Errno> {
-    // The usual case, without a list of names.
-    if state(path)? == State::Own {
-        return Ok(path.to_path_buf());
-    }
-    for _ in 0..NAMES {
-        let (found, is_there) = first_name(path)?.ok_or(Errno::EPERM)?;
-        if is_there {
-            return Ok(found);
-        }
-        // Another process may be faster; whose it is then is looked at again.
-        match mkdir(&found, Mode::S_IRWXU) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Err(Errno::EPERM)
-}
-
-/// Where the caller's own directory of a name is, or would be made.
-pub fn own_name(path: &Path) -> Option<PathBuf> {
-    first_name(path).ok()?.map(|(path, _)| path)
-}
-
-/// The first name that is the caller's directory, else the first that is nothing.
-fn first_name(path: &Path) -> Result<Option<(PathBuf, bool)>, Errno> {
-    let mut free = None;
-    for number in 0..NAMES {
-        let mut name = path.as_os_str().to_owned();
-        if number > 0 {
-            name.push(format!(".{number}"));
-        }
-        let name = PathBuf::from(name);
-        match state(&name)? {
-            State::Own => return Ok(Some((name, true))),
-            State::Free if free.is_none() => free = Some(name),
-            // Whoever had an earlier name may have removed it since this one was taken.
-            State::Free if number >= FREED => break,
-            State::Free | State::Taken => {}
-        }
-    }
-    Ok(free.map(|name| (name, false)))
-}
-
-/// What is at a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Free,
-    /// A directory of the caller's alone.
-    Own,
-    /// Anything else.
-    Taken,
-}
-
-fn state(path: &Path) -> Result<State, Errno> {
-    let status = match lstat(path) {
-        Ok(status) => status,
-        Err(Errno::ENOENT) => return Ok(State::Free),
-        Err(errno) => return Err(errno),
-    };
-    let is_directory = status.st_mode & libc::S_IFMT == SFlag::S_IFDIR.bits();
-    let is_own = status.st_uid == super::effective_uid() && status.st_mode & 0o077 == 0;
-    Ok(if is_directory && is_own { State::Own } else { State::Taken })
-}
 
 /// The names in a directory; none if it cannot be read.
 pub fn names(directory: &Path) -> Vec<OsString> {
@@ -145,13 +65,10 @@ pub fn peer(socket: i32) -> Result<u32, Errno> {
     u32::try_from(peer.pid).ok().filter(|pid| *pid > 0).ok_or(Errno::ESRCH)
 }
 
-/// Opens the PID namespace of an init, and what keeps it: a way to write to the pipe that it reads.
-pub fn open_init(init: u32) -> Option<(OwnedFd, OwnedFd)> {
-    let open =
-        |path: String, flags| open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty()).ok();
-    let line = open(format!("/proc/{init}/fd/0"), OFlag::O_WRONLY)?;
-    // Whoever else has this number by now has no pipe there, or one that nobody minds.
-    Some((open(format!("/proc/{init}/ns/pid"), OFlag::O_RDONLY)?, line))
+/// Opens the PID namespace of a process.
+pub fn open_pids(pid: u32) -> Option<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/pid");
+    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()
 }
 
 /// Has the children of this process be in a PID namespace.
@@ -182,6 +99,7 @@ pub fn join(pid: u32, processes: bool) -> Result<(), Errno> {
     };
     let (user, mount) = (open("user")?, open("mnt")?);
     let pids = processes.then(|| open("pid_for_children")).transpose()?;
+    super::process::close_to_others();
     setns(user, CloneFlags::CLONE_NEWUSER)?;
     if let Some(pids) = pids {
         join_pids(&pids)?;
@@ -304,9 +222,32 @@ impl Locked {
         waiting::lock(&self.0, libc::LOCK_EX, path, tell)
     }
 
-    /// Lets go of it.
-    pub fn let_go(&self) {
-        let _ = flock(&self.0, libc::LOCK_UN);
+    /// Keeps who waits for a number ([`Locked::wait_until_unkept`]), as long as this is open here or in a child;
+    /// false if nobody waits for it any more.
+    ///
+    /// # Errors
+    ///
+    /// The errno of fcntl(2).
+    pub fn keep(&self, number: u64) -> Result<bool, Errno> {
+        match fcntl(&self.0, FcntlArg::F_OFD_SETLK(&range(number, libc::F_RDLCK))) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Waits until nobody keeps a number; from then on nobody can.
+    ///
+    /// # Errors
+    ///
+    /// The errno of fcntl(2).
+    pub fn wait_until_unkept(&self, number: u64) -> Result<(), Errno> {
+        loop {
+            match fcntl(&self.0, FcntlArg::F_OFD_SETLKW(&range(number, libc::F_WRLCK))) {
+                Err(Errno::EINTR) => {}
+                result => return result.map(drop),
+            }
+        }
     }
 
     /// Holds it in another way, and lets go of it first; false if others hold it so that this
@@ -326,6 +267,11 @@ impl Locked {
     /// Whether it is still the file at a path.
     pub fn is_still(&self, path: &Path) -> bool {
         is_at(&self.0, path)
+    }
+
+    /// Leaves it as it is until this process executes a program, or ends.
+    pub fn leave(self) -> RawFd {
+        super::file::leave(self.0)
     }
 
     /// The descriptor by which it is held, here and in children.
@@ -410,6 +356,18 @@ fn open_file(path: &Path, more: OFlag) -> Result<OwnedFd, Errno> {
     is_own.then_some(file).ok_or(Errno::EPERM)
 }
 
+/// A place far behind the end of a file that stands for a number. Locks of this kind and those of flock(2) know
+/// nothing of each other.
+fn range(number: u64, kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: (number & 0xffff_ffff) as libc::off_t + (1 << 40),
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
 /// Whether an open file is the one at a path.
 fn is_at(file: &OwnedFd, path: &Path) -> bool {
     match (fstat(file), lstat(path)) {
@@ -456,7 +414,7 @@ impl Namespaces {
     /// The errno of setns(2), once the user namespace is joined.
     pub fn join(self, pid: u32, started: u64) -> Result<bool, Errno> {
         let Some((user, mount)) = self.open(pid, started) else { return Ok(false) };
-        if setns(user, CloneFlags::CLONE_NEWUSER).is_err() {
+        if !join_closed(&user) {
             return Ok(false);
         }
         setns(mount, CloneFlags::CLONE_NEWNS).map(|()| true)
@@ -469,14 +427,14 @@ impl Namespaces {
     /// As [`Namespaces::join`], or the errno of unshare(2).
     pub fn join_user(self, pid: u32, started: u64) -> Result<bool, Errno> {
         let Some((user, _)) = self.open(pid, started) else { return Ok(false) };
-        if setns(user, CloneFlags::CLONE_NEWUSER).is_err() {
+        if !join_closed(&user) {
             return Ok(false);
         }
         unshare(CloneFlags::CLONE_NEWNS).map(|()| true)
     }
 
-    /// Opens the namespaces of a process, if it is the right one: once they are open, nothing can
-    /// take its place.
+    /// Opens the namespaces of a process, if it is the right one and hrun has made them: once they are open,
+    /// nothing can take its place.
     fn open(self, pid: u32, started: u64) -> Option<(OwnedFd, OwnedFd)> {
         let namespace = |name: &str, number: u64| {
             let path = format!("/proc/{pid}/ns/{name}");
@@ -484,9 +442,47 @@ impl Namespaces {
                 open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
             (fstat(&file).ok()?.st_ino == number).then_some(file)
         };
-        let opened = (namespace("user", self.user)?, namespace("mnt", self.mount)?);
-        (start_time(pid) == Ok(started)).then_some(opened)
+        let (user, mount) = (namespace("user", self.user)?, namespace("mnt", self.mount)?);
+        let is_right = start_time(pid) == Ok(started) && is_own(&user) && is_of(&mount, &user);
+        is_right.then_some((user, mount))
     }
+}
+
+/// Joins a user namespace whose processes cannot look at this one; says whether it could.
+fn join_closed(user: &OwnedFd) -> bool {
+    super::process::close_to_others();
+    let is_joined = setns(user, CloneFlags::CLONE_NEWUSER).is_ok();
+    if !is_joined {
+        super::process::open_to_others();
+    }
+    is_joined
+}
+
+/// Whether a user namespace was made from the one that this process is in, by its user. A command can make
+/// others only from its own.
+fn is_own(user: &OwnedFd) -> bool {
+    const OWNER: libc::c_ulong = libc::NS_GET_OWNER_UID;
+    let mut owner = 0;
+    // SAFETY: the kernel writes one number of this size.
+    let result = unsafe { libc::ioctl(user.as_raw_fd(), OWNER, &raw mut owner) };
+    let is_users = result == 0 && owner == super::process::ids().0;
+    is_users && number_of(user, libc::NS_GET_PARENT) == Namespaces::own_user().ok()
+}
+
+/// Whether a namespace belongs to a user namespace.
+fn is_of(namespace: &OwnedFd, user: &OwnedFd) -> bool {
+    let owner = number_of(namespace, libc::NS_GET_USERNS);
+    owner.is_some() && owner == fstat(user).ok().map(|status| status.st_ino)
+}
+
+/// The number of a namespace that another one is known to (ioctl_ns(2)).
+fn number_of(namespace: &OwnedFd, question: libc::c_ulong) -> Option<u64> {
+    // SAFETY: the question takes no argument; what is new is a descriptor that nobody else knows.
+    let answer = unsafe {
+        let answer = libc::ioctl(namespace.as_raw_fd(), question);
+        (answer >= 0).then(|| OwnedFd::from_raw_fd(answer))
+    };
+    Some(fstat(answer?).ok()?.st_ino)
 }
 
 /// The number of a namespace of this process.

@@ -8,9 +8,12 @@ pub mod copy;
 pub mod detached;
 pub mod file;
 pub mod group;
+pub mod helper;
+pub mod line;
 pub mod meeting;
 pub mod memory;
 pub mod mount;
+mod own_directory;
 pub mod process;
 mod waiting;
 

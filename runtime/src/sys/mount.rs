@@ -9,7 +9,7 @@ use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd;
+use nix::unistd::{self, AccessFlags, access};
 
 use super::c_string;
 
@@ -70,6 +70,11 @@ pub fn remount_read_only(target: &Path) -> Result<(), Errno> {
         flags.set(kept, has.contains(flag));
     }
     mount(None::<&str>, target, None::<&str>, flags, None::<&str>)
+}
+
+/// Whether a path leads anywhere for this process (access(2)).
+pub fn is_in_reach(path: &Path) -> bool {
+    access(path, AccessFlags::F_OK).is_ok()
 }
 
 /// Makes a mount read-only by mount_setattr(2), with all mounts below it if `recursive`.

@@ -2,6 +2,8 @@
 
 use std::ffi::{CString, OsStr};
 use std::path::Path;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -107,6 +109,24 @@ pub fn make_link(target: &Path, path: &Path) -> Result<(), Errno> {
 /// The errno of prctl(2).
 pub fn set_no_new_privileges() -> Result<(), Errno> {
     nix::sys::prctl::set_no_new_privs()
+}
+
+/// Closes this process to all others of its user, up to execve(2): what `/proc` has of it and ptrace(2) take
+/// rights in the user namespace that hrun was started in (`PR_SET_DUMPABLE`). Its children are closed as well.
+pub fn close_to_others() {
+    // Nothing but another value is refused.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// Undoes [`close_to_others`]: the id maps of a process that is closed are closed to itself, too.
+pub fn open_to_others() {
+    let _ = nix::sys::prctl::set_dumpable(true);
+}
+
+/// Has the kernel forget children of this process as they end, those that others leave to it among them.
+pub fn leave_children_to_kernel() {
+    // SAFETY: no handler is set.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigIgn) };
 }
 
 /// Gives up all capabilities of this process (capset(2)).
@@ -241,7 +261,7 @@ pub fn in_child(body: impl FnOnce() -> u64) -> Result<u64, Errno> {
 /// # Errors
 ///
 /// The errno of fork(2); `EINVAL` if this process has more than one thread.
-pub fn in_background(body: impl FnOnce()) -> Result<(), Errno> {
+pub(super) fn in_background(body: impl FnOnce()) -> Result<(), Errno> {
     match count_threads() {
         1 => in_background_alone(body),
         _ => Err(Errno::EINVAL),
@@ -256,7 +276,7 @@ pub fn in_background(body: impl FnOnce()) -> Result<(), Errno> {
 /// # Errors
 ///
 /// The errno of fork(2).
-pub fn in_background_alone(body: impl FnOnce()) -> Result<(), Errno> {
+pub(super) fn in_background_alone(body: impl FnOnce()) -> Result<(), Errno> {
     // SAFETY: the child uses nothing that another thread may have locked, as is said above.
     match unsafe { unistd::fork() }? {
         unistd::ForkResult::Child => {
@@ -323,13 +343,34 @@ impl Alone {
     /// # Errors
     ///
     /// The errno of fork(2).
-    pub fn start(self, body: impl FnOnce()) -> Result<unistd::Pid, Errno> {
+    pub(super) fn start(self, body: impl FnOnce()) -> Result<unistd::Pid, Errno> {
         if let Some(child) = self.fork()? {
             return Ok(child);
         }
         body();
         // SAFETY: _exit has no preconditions; it leaves the parent's buffers unflushed.
         unsafe { libc::_exit(0) }
+    }
+}
+
+impl Alone {
+    /// Executes a program in a child process: one of the container, and no helper. It does if the child
+    /// finds itself ready.
+    ///
+    /// # Errors
+    ///
+    /// The errno of fork(2).
+    pub fn execute(
+        self,
+        program: &Path,
+        image: &ExecImage,
+        is_ready: impl FnOnce() -> bool,
+    ) -> Result<unistd::Pid, Errno> {
+        self.start(|| {
+            if is_ready() {
+                image.execute(program);
+            }
+        })
     }
 }
 
@@ -367,6 +408,12 @@ pub fn die_of(signal: Signal) {
     let _ = raise(signal);
 }
 
+/// Ends this process and all its threads, and leaves nothing to be done.
+pub fn end_at_once(status: i32) -> ! {
+    // SAFETY: _exit has no preconditions; nothing is buffered in a helper.
+    unsafe { libc::_exit(status) }
+}
+
 /// Stops this process as another was stopped, until it is continued.
 pub fn stop_by(signal: Signal) {
     let only = SigSet::from(signal);
@@ -379,6 +426,68 @@ pub fn stop_by(signal: Signal) {
 
 fn count_threads() -> usize {
     std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0)
+}
+
+/// Where the kernel has put the arguments and the environment of this program.
+static ARGUMENTS: [AtomicPtr<*mut libc::c_char>; 2] = [const { AtomicPtr::new(null_mut()) }; 2];
+
+/// Has the C library say that at the start, as it does to Rust's own library.
+#[cfg(target_env = "gnu")]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static REMEMBER: Remember = remember_arguments;
+
+#[cfg(target_env = "gnu")]
+type Remember = extern "C" fn(libc::c_int, *mut *mut libc::c_char, *mut *mut libc::c_char);
+
+#[cfg(target_env = "gnu")]
+extern "C" fn remember_arguments(
+    _: libc::c_int,
+    arguments: *mut *mut libc::c_char,
+    environment: *mut *mut libc::c_char,
+) {
+    ARGUMENTS[0].store(arguments, Ordering::Relaxed);
+    ARGUMENTS[1].store(environment, Ordering::Relaxed);
+}
+
+/// Puts a name in the place of this program's arguments and environment, which anybody may read in `/proc`.
+///
+/// They are not to be asked for later.
+pub(super) fn wipe_arguments(name: &str) {
+    let [arguments, environment] =
+        ARGUMENTS.each_ref().map(|list| list.swap(null_mut(), Ordering::Relaxed));
+    // SAFETY: the kernel has laid out both lists, which end with a null pointer, of strings that end with a NUL
+    // and may be written to; nothing else uses them any more.
+    unsafe {
+        let room = wipe(arguments);
+        wipe(environment);
+        if let Some(length) = room.checked_sub(1) {
+            let length = length.min(name.len());
+            (*arguments).cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), length);
+        }
+    }
+}
+
+/// Overwrites the strings of a list with NULs; gives back how many bytes, without a gap, the first ones have.
+///
+/// # Safety
+///
+/// Each entry of the list up to a null pointer is a string that may be written to.
+unsafe fn wipe(list: *mut *mut libc::c_char) -> usize {
+    let mut room = 0;
+    let mut entry = list;
+    // SAFETY: as the caller promises; no byte beyond a string and its NUL is touched.
+    unsafe {
+        while !entry.is_null() && !(*entry).is_null() {
+            let size = libc::strlen(*entry) + 1;
+            (*entry).write_bytes(0, size);
+            if (*entry).addr() == (*list).addr() + room {
+                room += size;
+            }
+            entry = entry.add(1);
+        }
+    }
+    room
 }
 
 /// A program, its arguments and environment as execve(2) takes them.

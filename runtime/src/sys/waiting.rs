@@ -56,15 +56,10 @@ pub(super) fn lock(file: &OwnedFd, how: libc::c_int, path: &Path, tell: Tell) ->
     }
     let Some(say) = tell.say else { return flock_patiently(file, how) };
     let Ok(alarm) = Alarm::set() else { return flock_patiently(file, how) };
-    let result = loop {
-        match flock(file, how) {
-            // Another signal may have come; then this is said somewhat early.
-            Err(Errno::EINTR) => break Err(Errno::EINTR),
-            result => break result,
-        }
-    };
+    let result = flock(file, how);
     drop(alarm);
     match result {
+        // If another signal has come this is said somewhat early.
         Err(Errno::EINTR) => {
             say(tell.purpose, path, holder(file).as_ref());
             flock_patiently(file, how)
