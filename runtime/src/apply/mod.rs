@@ -184,6 +184,10 @@ impl Process {
         {
             making.end();
         }
+        self.carry_out(action)
+    }
+
+    fn carry_out(&mut self, action: &Action) -> Result<(), Errno> {
         match action {
             Action::Limit { shared, task, places, says } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
@@ -219,13 +223,7 @@ impl Process {
                 mount::bind(&self.outside(source), target.as_path(), *recursive)
             }
             Action::Serve { image, offset, first, target } => {
-                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-                let (image, offset) = (image.as_path(), *offset);
-                let is_it = |it: &&PackedTree| it.path() == image && it.offset() == offset;
-                let opened = self.image.as_ref().and_then(|image| image.files.packed());
-                let opened = opened.filter(is_it);
-                let served = Served { image, offset, first, opened };
-                serve::mount(keepers.serve, &served, target.as_path())
+                self.serve((image.as_path(), *offset), first, target.as_path())
             }
             Action::Unpack { image, offset, tree, mark, says } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
@@ -305,6 +303,20 @@ impl Process {
             process::close_to_others();
         }
         Ok(())
+    }
+
+    /// Mounts a packed image, with the file that is open already if it is that.
+    fn serve(
+        &self,
+        (image, offset): (&Path, u64),
+        first: &[Text],
+        target: &Path,
+    ) -> Result<(), Errno> {
+        let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+        let is_it = |it: &&PackedTree| it.path() == image && it.offset() == offset;
+        let opened = self.image.as_ref().and_then(|image| image.files.packed());
+        let served = Served { image, offset, first, opened: opened.filter(is_it) };
+        serve::mount(keepers.serve, &served, target)
     }
 
     /// Meets the other ranks of the step, if there are any.
