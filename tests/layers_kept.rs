@@ -214,7 +214,7 @@ fn a_layer_is_used_by_one_run_at_a_time() {
     // A waiting one says so, and goes on.
     let words = [option.as_str(), "--overlay-wait", image.to_str().unwrap(), "echo", "mine"];
     let mut waiting = command(words);
-    let mut waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut waiting = waiting.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let errors = waiting.stderr.take().unwrap();
     let mut told = Live::watch(waiting, errors);
     assert!(told.next_line().contains("waiting for the run that uses this layer"));

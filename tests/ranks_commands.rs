@@ -113,7 +113,9 @@ fn many_ranks_and_their_commands_at_once_are_told_apart() {
         let sharing = |mount: &str| seen.iter().filter(|words| words[1] == mount).count();
         assert!(mounts.iter().any(|mount| sharing(mount) == ranks), "round {round}: {lines:?}");
         children.iter_mut().for_each(|child| child.say("\n"));
-        children.iter_mut().for_each(|child| drop(child.wait()));
+        for child in &mut children {
+            child.wait();
+        }
     }
 }
 
