@@ -1,5 +1,6 @@
 //! What single steps take where that is more than a call, and what they bring with them.
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -29,12 +30,12 @@ pub(super) fn tmpfs(target: &Text, mode: u32, size: Option<&str>) -> Result<(), 
     mount::mount_filesystem("tmpfs", target.as_path(), flags, Path::new(&options))
 }
 
-/// Mounts what is empty, and the command's to use, where something is.
+/// Mounts what is empty, and the command's to use, on a directory; nothing where there is none. Others may
+/// have put a link there, which would lead the mount somewhere else.
 pub(super) fn conceal(path: &Text) -> Result<(), Errno> {
-    match tmpfs(path, 0o700, Some("1m")) {
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
-        result => result,
-    }
+    let Some(directory) = mount::find_directory(path.as_path())? else { return Ok(()) };
+    let there = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    tmpfs(&Text::from(there.as_str()), 0o700, Some("1m"))
 }
 
 pub(super) fn leave(by: EnterBy) -> Result<(), Errno> {

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is where the plan is carried out")]
 
 mod calls;
+mod keepers;
 pub mod limits;
 mod meeting;
 mod mountinfo;
@@ -15,16 +16,14 @@ mod unpack;
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
 
 use self::calls::{
     brings_company, conceal, leave, load, makes_pipes, mode, restrict, tmpfs, unshare,
 };
-use self::limits::Watch;
+pub use self::keepers::{Init, Keepers, Supervised};
 use self::meeting::{Found, Meeting};
 pub use self::serve::{DEVICE, Serve, Served};
 pub use self::source::MARK as SOURCED;
@@ -40,46 +39,6 @@ use crate::sys::meeting::Locked;
 use crate::sys::{copy, file, group, helper, meeting as namespaces, mount, process};
 use crate::text::Text;
 use crate::variables;
-
-/// Those who stay behind where a plan asks for it; `shim` has them.
-#[derive(Clone, Copy)]
-pub struct Keepers {
-    /// Removes control groups.
-    pub watch: Watch,
-    /// Starts what serves a packed image.
-    pub serve: Serve,
-    /// Unpacks an image.
-    pub unpack: Unpack,
-    /// Removes what was unpacked.
-    pub outlive: Outlive,
-    /// Makes a PID namespace with an init, which ends when nobody has hold of its line.
-    pub isolate: fn(process::Alone, Line) -> Result<Pid, Errno>,
-    /// Has `/proc` show a PID namespace that others have made.
-    pub show: fn(process::Alone) -> Result<(), Errno>,
-    /// Has a program started and ended when it has set its environment, which is given back.
-    pub source: fn(process::Alone, &Path, &process::ExecImage) -> Result<Vec<u8>, Errno>,
-    /// Goes on in a child, and comes back here when that has ended, or ends by the same signal. What keeps an
-    /// init stays open meanwhile.
-    pub supervise: fn(process::Alone, Option<&Init>) -> Result<Supervised, Errno>,
-}
-
-/// Which process comes back from where a plan asks for a supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Supervised {
-    /// The child; it has this number where hrun was started.
-    Child(u32),
-    /// The supervisor, when the child has ended with this status.
-    Ended(u8),
-}
-
-/// The init of a PID namespace.
-#[derive(Debug)]
-pub struct Init {
-    /// It ends when nobody has this open any more.
-    pub line: RawFd,
-    /// The process, if it is a child of this one and nobody else's commands are with it.
-    pub child: Option<Pid>,
-}
 
 /// The host's root once that of the container is the root: it lies on top of it, where the kernel goes on the
 /// way up from the root. With [`EnterBy::MoveMount`] it is the current directory.
