@@ -1,5 +1,6 @@
 //! What single steps take where that is more than a call, and what they bring with them.
 
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -29,14 +30,20 @@ pub(super) fn tmpfs(target: &Text, mode: u32, size: Option<&str>) -> Result<(), 
     mount::mount_filesystem("tmpfs", target.as_path(), flags, Path::new(&options))
 }
 
-/// Mounts what is empty, and the command's to use, where something is; and over what is there under the
-/// other names that such a directory may have ([`crate::sys::meeting::own_directory`]).
+/// Mounts what is empty, and the command's to use, on a directory, and on those under the other names that
+/// it may have ([`crate::sys::meeting::own_directory`]). Others may have put a link there, which would lead
+/// the mount somewhere else.
 pub(super) fn conceal(path: &Text) -> Result<(), Errno> {
     let mut name = path.clone();
     for number in 1.. {
-        match tmpfs(&name, 0o700, Some("1m")) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => break,
-            result => result?,
+        match mount::find_directory(name.as_path()) {
+            Ok(Some(directory)) => {
+                let there = format!("/proc/self/fd/{}", directory.as_raw_fd());
+                tmpfs(&Text::from(there.as_str()), 0o700, Some("1m"))?;
+            }
+            Ok(None) => {}
+            Err(Errno::ENOENT) => break,
+            Err(errno) => return Err(errno),
         }
         name = Text::from(format!("{path}.{number}").as_str());
     }
