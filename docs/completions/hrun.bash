@@ -23,7 +23,7 @@ _hrun() {
 
     case "${cmd}" in
         hrun)
-            opts="-B -b -c -t -w -W -e -u -g -v -q -V -h --volume --bind --mount --workdir --pwd --cd --home --no-home --no-cwd --private-tmp --contain --write --writable-tmpfs --write-fake --overlay --unpack --store --nvidia --nv --amd --rocm --intel --gpus --device --cdi-dir --driver-root --init --pid --join --no-join --join-tag --join-pid --join-ct --cpus --cpuset-cpus --cpuset --memory --pids-limit --limits --limits-per-rank --cgroup-parent --mpi --mpi-root --mpi-glibc --env-file --set-env --set-env0 --unset-env --env-no-expand --env --cleanenv --clean-env --keep-env --drop-env --uid --gid --fakeroot --root --seccomp --cap-keep --drop-caps --cap-drop --dry-run --plan --doctor --ps --assume-missing --no-config --verbose --quiet --version --help"
+            opts="-B -b -c -t -w -W -e -u -g -v -q -V -h --volume --bind --mount --workdir --pwd --cd --home --no-home --no-cwd --private-tmp --contain --write --writable-tmpfs --write-fake --overlay --overlay-wait --unpack --store --nvidia --nv --amd --rocm --intel --gpus --device --cdi-dir --driver-root --init --pid --join --no-join --join-tag --join-pid --join-ct --cpus --cpuset-cpus --cpuset --memory --pids-limit --limits --limits-per-rank --cgroup-parent --mpi --mpi-root --mpi-glibc --env-file --set-env --set-env0 --unset-env --env-no-expand --env --cleanenv --clean-env --keep-env --drop-env --uid --gid --fakeroot --root --seccomp --cap-keep --drop-caps --cap-drop --dry-run --plan --doctor --ps --assume-missing --no-config --verbose --quiet --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
