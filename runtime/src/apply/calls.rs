@@ -1,12 +1,13 @@
 //! What single steps take where that is more than a call, and what they bring with them.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use nix::errno::Errno;
 
 use super::HOST;
-use crate::plan::{Action, Capabilities, EnterBy, Map, Step};
+use crate::plan::{Action, Capabilities, EnterBy, Map, Step, Variable};
 use crate::seccomp::{Filter, Flag};
 use crate::sys::{MountFlags, file, mount, process};
 use crate::text::Text;
@@ -102,4 +103,17 @@ pub(super) fn brings_company(action: &Action) -> bool {
     use Action::{Hold, Isolate, Meet, Outlive, Serve, Supervise};
     let stays = matches!(action, Hold { .. } | Serve { .. } | Outlive { .. });
     stays || matches!(action, Meet { .. } | Isolate | Supervise)
+}
+
+/// A variable as execve(2) takes it.
+pub(super) fn assignment(variable: &Variable) -> OsString {
+    joined(variable.name.as_os_str(), variable.value.as_os_str())
+}
+
+/// A name and a value as execve(2) takes them.
+pub(super) fn joined(name: &OsStr, value: &OsStr) -> OsString {
+    let mut text = name.to_owned();
+    text.push(OsStr::new("="));
+    text.push(value);
+    text
 }

@@ -17,13 +17,14 @@ mod source;
 mod unpack;
 
 use std::borrow::Cow;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
 use self::calls::{
-    brings_company, conceal, leave, load, makes_pipes, mode, restrict, tmpfs, unshare,
+    assignment, brings_company, conceal, joined, leave, load, makes_pipes, mode, restrict, tmpfs,
+    unshare,
 };
 pub use self::hold::Keep;
 pub use self::keepers::{Init, Keepers, Supervised};
@@ -490,15 +491,4 @@ impl Process {
         }
         Err(failure)
     }
-}
-
-fn assignment(variable: &Variable) -> OsString {
-    joined(variable.name.as_os_str(), variable.value.as_os_str())
-}
-
-fn joined(name: &OsStr, value: &OsStr) -> OsString {
-    let mut text = name.to_owned();
-    text.push(OsStr::new("="));
-    text.push(value);
-    text
 }

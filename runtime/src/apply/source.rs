@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::assignment;
+use super::calls::assignment;
 use crate::origin::Origin;
 use crate::plan::Variable;
 use crate::sys::process::{Alone, ExecImage};
