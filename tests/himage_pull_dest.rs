@@ -166,16 +166,18 @@ fn what_is_in_the_place_is_compared_and_never_removed() {
         assert_eq!(again.succeeds(), first);
         let name = format!("127.0.0.1:{}/app", other.port);
         let pull = &mut himage.command(&["pull", &name, dest]);
-        himage.refuses(pull, &["another image is there already", "rm -r"]);
+        himage.refuses(pull, &["another image is there already", "mv "]);
     }
     scratch.file("project/thesis.tex", "two years");
-    scratch.directory("empty");
+    let empty = scratch.directory("empty");
+    himage.run(&["pull", &served.name, empty.to_str().unwrap()]).succeeds();
+    holds(&empty, &served.contents);
     scratch.file("notes.sqfs", "text");
     served.web.forget();
-    for dest in ["project", "empty", "notes.sqfs"] {
+    for dest in ["project", "notes.sqfs"] {
         let dest = scratch.join(dest);
         let pull = &mut himage.command(&["pull", &served.name, dest.to_str().unwrap()]);
-        let words = himage.refuses(pull, &["something that himage has not written"]);
+        let words = himage.refuses(pull, &["something is there already"]);
         assert!(!words.contains("rm ") && !words.contains("--force"), "{words}");
     }
     assert!(served.web.asked().is_empty(), "it is seen before anything is asked");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use images::digest::Digest;
+use images::own;
 use images::pack::{self, Form, Options, Place, held_config};
 use images::progress::Progress;
 use images::said;
@@ -115,19 +116,19 @@ fn is_there(words: &ArgMatches, dest: &Path, source: &dyn Source) -> Result<()> 
         return said(dest, &Digest::of(&image.manifest_bytes));
     }
     Err(in_the_way(dest, "another image is there already")
-        .hint(format!("remove it, or choose another place: rm -r {}", quoted(dest))))
+        .hint(format!("choose another name, or move it away: mv {0} {0}.old", quoted(dest))))
 }
 
 /// Fails if something else than an image is in the place: nobody is told to remove that.
 fn is_free_or_image(dest: &Path, form: Form) -> Result<()> {
     // An empty directory is filled.
-    let is_empty = || dest.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+    let is_empty = || own::names(dest).is_ok_and(|names| names.is_empty());
     let is_free = dest.symlink_metadata().is_err() || form.is_directory() && is_empty();
     if is_free || held_config(dest).is_some() {
         return Ok(());
     }
-    Err(in_the_way(dest, "something that himage has not written is there already")
-        .hint("choose another place"))
+    Err(in_the_way(dest, "something is there already that is no image of himage's")
+        .hint("choose another name"))
 }
 
 fn in_the_way(dest: &Path, reason: &str) -> Error {

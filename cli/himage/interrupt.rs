@@ -1,14 +1,17 @@
 //! Signals that end the program: what it has begun to make beside a place goes first.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use images::pack;
-use nix::sys::signal::{SigSet, Signal, kill};
+use images::{own, pack};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::sys::process;
+use signal_hook::iterator::Signals;
 
 /// The signals by which people and schedulers end programs.
 const ENDS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -16,22 +19,24 @@ const ENDS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Sign
 /// Set before anything is removed: what fails then fails because of that.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Waits for signals beside the work. To be called before there are other threads.
+/// Waits for signals beside the work.
+///
+/// By handlers, not by a mask: programs that are started would inherit that, and not end. If there can be no
+/// thread a signal ends himage at once, and the next command for the same place cleans up.
 pub fn watch() {
-    let heard: SigSet = ENDS.into_iter().filter(|signal| !is_ignored(*signal)).collect();
-    if heard.thread_block().is_err() {
-        return;
-    }
+    let (sender, receiver) = sync_channel(1);
     let listening = thread::Builder::new().name("signals".into()).spawn(move || {
-        loop {
-            if let Ok(signal) = heard.wait() {
-                end(signal);
-            }
+        let heard = ENDS.into_iter().filter(|signal| !is_ignored(*signal));
+        let signals = Signals::new(heard.map(|signal| signal as i32));
+        let _ = sender.send(());
+        let Ok(mut signals) = signals else { return };
+        for signal in signals.forever().filter_map(|number| Signal::try_from(number).ok()) {
+            end(signal);
         }
     });
-    if listening.is_err() {
-        // Then it ends at once, and the next command for the same place cleans up.
-        let _ = heard.thread_unblock();
+    if listening.is_ok() {
+        // Until the handlers are there.
+        let _ = receiver.recv();
     }
 }
 
@@ -62,8 +67,9 @@ fn is_ignored(signal: Signal) -> bool {
 
 fn children() -> Vec<Pid> {
     let mut found = Vec::new();
-    for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
-        let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    let tasks = Path::new("/proc/self/task");
+    for task in own::names(tasks).unwrap_or_default() {
+        let list = fs::read_to_string(tasks.join(task).join("children")).unwrap_or_default();
         found.extend(
             list.split_whitespace().filter_map(|word| word.parse().ok()).map(Pid::from_raw),
         );

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use images::own;
 use nix::unistd::getuid;
 use runtime::error::{Error, Result};
 
@@ -143,8 +144,8 @@ fn containers(named: Option<PathBuf>, users: Option<&Path>, notes: &Notes) -> Co
 
 /// The files of a directory, by name.
 fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(directory)?.flatten().map(|entry| entry.path()).collect();
+    let names = own::names(directory)?;
+    let mut files: Vec<PathBuf> = names.into_iter().map(|name| directory.join(name)).collect();
     files.sort();
     Ok(files)
 }
