@@ -127,6 +127,33 @@ fn mount_takes_paths_with_colons() {
 }
 
 #[test]
+fn a_comma_of_a_path_can_be_written_and_is_never_taken_apart_in_silence() {
+    let (image, data) = (Image::tiny(), Scratch::new());
+    for name in ["a,b", "a", "b"] {
+        data.file(&format!("{name}/note"), name);
+    }
+    let here = data.path().display();
+    let see = |option: &str, words: &str| {
+        let mut command = super::support::Way(&[]).prober(image.path(), &[option], words);
+        outcome(command.current_dir(data.path()))
+    };
+    for option in [
+        format!(r"--bind={here}/a\,b:/x"),
+        r"--bind=a\,b:/x:ro".to_owned(),
+        format!(r#"--mount=type=bind,"src={here}/a,b",dst=/x"#),
+        format!(r#"--mount=type=bind,src="{here}/a,b",dst=/x"#),
+    ] {
+        assert_eq!(see(&option, "cat /x/note").ok(), "a,b", "{option}");
+    }
+    for option in [format!("--bind={here}/a,b:/x"), format!("--bind={here}/a,b"), "-ba,b:/x".into()]
+    {
+        see(&option, "cwd").fails(&["a comma separates binds", "a,b'", r"a\,b", "hint: "]);
+    }
+    fs::remove_dir_all(data.join("a,b")).unwrap();
+    assert_eq!(see(&format!("--bind={here}/a,b:/x"), "cat /x/note").ok(), "b");
+}
+
+#[test]
 fn a_current_directory_with_commas_and_colons_can_be_bound() {
     let (image, data) = (Image::tiny(), Scratch::below("/var/tmp".as_ref()));
     let odd = data.directory("a,b:c d");

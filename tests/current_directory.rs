@@ -249,13 +249,14 @@ fn options_beat_what_is_shown_by_default() {
 #[test]
 fn a_private_tmp_is_no_larger_from_below_it() {
     let image = Image::tiny();
-    let fill = "busybox dd if=/dev/zero of=/tmp/big bs=64k count=32 2>&1";
+    let big = format!("/tmp/big-{}", std::process::id());
+    let fill = format!("busybox dd if=/dev/zero of={big} bs=64k count=32 2>&1");
     in_every_way(|way| {
-        let words = ["-q", "-t=1m", image.path().to_str().unwrap(), "/bin/sh", "-c", fill];
+        let words = ["-q", "-t=1m", image.path().to_str().unwrap(), "/bin/sh", "-c", &fill];
         let full = outcome(way.command(words).current_dir("/tmp"));
         assert!(full.stdout.contains("No space left on device"), "{full:?}");
     });
-    assert!(!Path::new("/tmp/big").exists());
+    assert!(!Path::new(&big).exists());
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
+use super::packed::Packed;
 use super::support::run::{outcome, shell};
-use super::support::{Image, Scratch, WAYS};
+use super::support::{Image, Live, Scratch, WAYS, command};
 
 /// Binds, environment files and layers: all that makes hrun open files of its own.
 struct Setups {
@@ -137,6 +138,41 @@ fn closed_standard_streams_stay_closed() {
             assert_eq!(status, Some(expected), "{options} {closing}");
         }
     }
+}
+
+/// Starts with helpers, and those that join a container.
+#[test]
+fn closed_standard_streams_stay_closed_in_every_kind_of_start() {
+    let (image, place) = (Image::tiny(), Scratch::new());
+    let packed = Packed::new(image.path(), &[]);
+    let tag = format!("--join-tag=streams-{}", std::process::id());
+    let mut first = command([tag.as_str(), image.path().to_str().unwrap()]);
+    let mut first = Live::start(first.args(["sh", "-c", "echo up; cat"]));
+    assert_eq!(first.next_line(), "up");
+    let join = format!("--join-pid={}", first.pid());
+    let unpack = format!("-q --unpack={}", place.path().display());
+    let (image, packed) = (image.path(), packed.path.as_path());
+    let starts = [
+        ("", packed),
+        (unpack.as_str(), packed),
+        ("--pid", image),
+        ("--pid", packed),
+        ("--root", packed),
+        (tag.as_str(), image),
+        (join.as_str(), image),
+        ("--cpus=1", packed),
+    ];
+    for (options, image) in starts {
+        for closed in 0..8 {
+            let closing = |number: i32, text| if closed >> number & 1 == 1 { text } else { "" };
+            let closing = [closing(0, "<&-"), closing(1, ">&-"), closing(2, "2>&-")].join(" ");
+            let script = format!("exec $hrun {options} $image sh -c '{CLOSED}' {closing}");
+            let status = outcome(&mut shell(image, &script)).status;
+            assert_eq!(status, Some(closed), "{options} {} {closing}", image.display());
+        }
+    }
+    first.say("");
+    first.wait();
 }
 
 #[test]

@@ -141,6 +141,28 @@ fn programs_that_clear_their_environment_are_listed_as_far_as_they_are_known() {
     assert!(!json.contains(&format!("\"pid\": {}", pid(&quiet))), "nothing says it is hrun's");
 }
 
+#[test]
+fn who_comes_to_a_container_under_a_filter_brings_one() {
+    let profile = Scratch::new();
+    let file = profile.file(
+        "profile.json",
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO"}]}"#,
+    );
+    let option = format!("--seccomp={}", file.display());
+    let bind = format!("--bind={}", profile.path().display());
+    let first = started(&[&option, &bind], &[]);
+    let pid_option = format!("--join-pid={}", pid(&first));
+    let image = real("bookworm");
+    let hints = ["its system calls are filtered", "--seccomp=PROFILE", "--seccomp=unconfined"];
+    join(pid(&first), &["true"]).fails(&hints);
+    outcome(&mut hrun(&[&pid_option, image.to_str().unwrap(), "true"])).fails(&hints);
+    let script = format!("chmod 600 {} 2> /dev/null; echo $?", file.display());
+    for (option, status) in [(option.as_str(), "1\n"), ("--seccomp=unconfined", "0\n")] {
+        let words = [pid_option.as_str(), option, "--", "sh", "-c", &script];
+        assert_eq!(outcome(&mut hrun(&words)).ok(), status);
+    }
+}
+
 /// With `--pid`, hrun and an init are in the container as well as the command.
 #[test]
 fn a_container_with_processes_of_its_own_is_joined_with_them() {

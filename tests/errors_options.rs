@@ -144,3 +144,23 @@ fn options_that_contradict_name_each_other() {
         ],
     );
 }
+
+#[test]
+fn sizes_no_machine_has_are_refused() {
+    let image = Image::tiny();
+    let image = image.path().to_str().unwrap();
+    for size in ["18446744073709551616", "18446744073709551617k", "200%", "101%", "0", "1t"] {
+        for option in ["--private-tmp", "--write-fake"] {
+            let option = format!("{option}={size}");
+            hrun([&option, image, "true"]).fails(&["is not a size such as", "from: "]);
+        }
+    }
+    hrun(["--private-tmp=100%", image, "true"]).ok();
+}
+
+#[test]
+fn a_variable_without_a_name_cannot_be_taken_away() {
+    let image = Image::tiny();
+    hrun(["--unset-env=", image.path().to_str().unwrap(), "true"])
+        .fails(&["it names no variable", "from: --unset-env"]);
+}

@@ -45,6 +45,9 @@ enum Verdict {
     Same,
     /// The command ran, and something is missing in its container, which hrun has said.
     Said,
+    /// The same, and hrun has not said it: what is missing is no restriction, and the command is where it
+    /// would have been.
+    Less,
     /// hrun or the command failed, and there is a message.
     Refused,
     /// The process that failed was killed, and its end was seen.
@@ -83,7 +86,13 @@ fn judge(run: &Run, fault: &str, usual: &str) -> Result<Verdict, Flaw> {
     let is_worded = !stderr.trim().is_empty();
     match (end[0], end.get(1).copied().unwrap_or_default()) {
         ("exit", "0") if stdout == usual => Ok(Verdict::Same),
-        ("exit", "0") if stderr.contains("hrun: ") => Ok(Verdict::Said),
+        ("exit", "0") if !is_weaker(usual, stdout, false) => match stderr.contains("hrun: ") {
+            true => Ok(Verdict::Said),
+            false => Ok(Verdict::Less),
+        },
+        ("exit", "0") if stderr.contains("hrun: ") && !is_weaker(usual, stdout, true) => {
+            Ok(Verdict::Said)
+        }
         ("exit", "0") => {
             Err(Flaw(format!("other than usual, in silence:\n{}", differences(usual, stdout))))
         }
@@ -95,6 +104,21 @@ fn judge(run: &Run, fault: &str, usual: &str) -> Result<Verdict, Flaw> {
         ("signal", "7") if is_worded || fault == "kill" => Ok(Verdict::Refused),
         _ => Err(Flaw("a hang or a crash".to_owned())),
     }
+}
+
+/// Whether a container gives more than the usual one, or has the command start elsewhere.
+fn is_weaker(usual: &str, seen: &str, may_start_elsewhere: bool) -> bool {
+    let new = seen.lines().filter(|line| !usual.lines().any(|other| other == *line));
+    let (state, rest): (Vec<&str>, Vec<&str>) = new.partition(|line| !line.starts_with('/'));
+    // Variables but the one that says where the command is.
+    let is_start = |line: &str| line.starts_with("PWD=") || line.starts_with("in ");
+    let is_variable = |line: &&str| match is_start(line) {
+        true => may_start_elsewhere,
+        false => line.contains('='),
+    };
+    // A place that cannot be written to, or a mount that is read-only.
+    let is_less = |line: &&str| line.contains(" Err(") || line.contains(" ro,");
+    !state.iter().all(is_variable) || !rest.iter().all(is_less)
 }
 
 fn differences(usual: &str, seen: &str) -> String {
@@ -304,20 +328,23 @@ fn whatever_call_of_an_import_fails_the_store_is_sound() {
 
 /// Writes one table of docs/faults.md anew if that is asked for; prints it otherwise.
 fn record(title: &str, rows: &[(String, Tally)]) {
-    let verdicts = [Verdict::Same, Verdict::Said, Verdict::Refused, Verdict::Killed];
+    let verdicts = [Verdict::Same, Verdict::Said, Verdict::Less, Verdict::Refused, Verdict::Killed];
     let mut table = format!(
-        "## {title}\n\n| what | calls | faults | as usual | less, and said | refused | killed |\n\
-         |---|---|---|---|---|---|---|\n"
+        "## {title}\n\n| what | calls | faults | as usual | less, and said | less | refused | killed |\n\
+         |---|---|---|---|---|---|---|---|\n"
     );
     let mut sum = 0;
     for (name, tally) in rows {
         let counts = verdicts.map(|verdict| tally.verdicts.get(&verdict).copied().unwrap_or(0));
         let faults: u64 = counts.iter().sum();
         sum += faults;
-        let [same, said, refused, killed] = counts;
+        let [same, said, less, refused, killed] = counts;
         let calls = tally.calls;
-        writeln!(table, "| {name} | {calls} | {faults} | {same} | {said} | {refused} | {killed} |")
-            .unwrap();
+        writeln!(
+            table,
+            "| {name} | {calls} | {faults} | {same} | {said} | {less} | {refused} | {killed} |"
+        )
+        .unwrap();
     }
     writeln!(table, "\n{sum} faults.\n").unwrap();
     if std::env::var_os("HRUN_UPDATE").is_none() {

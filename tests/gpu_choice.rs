@@ -130,6 +130,33 @@ fn gpus_that_the_control_group_denies_are_not_shown() {
     });
 }
 
+/// Slurm counts a node's GPUs, and opens only those of the job.
+#[test]
+fn the_nodes_numbers_name_the_jobs_gpus() {
+    if lacks("root") {
+        return;
+    }
+    let see = |list: &str| {
+        let variables = [("NVIDIA_VISIBLE_DEVICES", list), ("CUDA_VISIBLE_DEVICES", "0,1")];
+        shell_with(&variables, &["--nv"], &format!("{NODES}; echo $CUDA_VISIBLE_DEVICES"))
+    };
+    let close = |nodes: &[u32]| {
+        nodes.iter().for_each(|node| chmod(Path::new(&format!("/dev/nvidia{node}")), 0o600));
+    };
+    with_gpus(&driver("h100"), || {
+        close(&[0, 1]);
+        for list in ["2,3", "0,1"] {
+            assert_eq!(see(list).lines(), ["nvidia2", "nvidia3", "0,1"], "{list}");
+        }
+        assert_eq!(see("3").lines()[..1], ["nvidia3"]);
+        see("7").fails(&["there is no GPU \"7\"", "from: 7 (variable NVIDIA_VISIBLE_DEVICES)"]);
+    });
+    with_gpus(&driver("h100"), || {
+        close(&[0, 2]);
+        see("1").fails(&["may be the node's", "(variable NVIDIA_VISIBLE_DEVICES)", "--gpus"]);
+    });
+}
+
 #[test]
 fn gpus_are_chosen_by_number_uuid_and_bus() {
     if lacks("root") {

@@ -55,76 +55,47 @@ fn config(layers: &[Vec<u8>]) -> Vec<u8> {
     .into_bytes()
 }
 
+/// The list that docker's archives have.
+fn list(config: &str, layer: &str) -> Vec<u8> {
+    format!(r#"[{{"Config":"{config}","RepoTags":["app:1"],"Layers":["{layer}"]}}]"#).into_bytes()
+}
+
+/// The archive of an image as each program writes it, the layer compressed or not.
+fn by_builders(layer: &[u8], packed: &[u8], config: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let digest = |bytes: &[u8]| Digest::of(bytes);
+    let (named, gzip) = (digest(config).to_string(), format!("{}.tar.gz", digest(packed).hex()));
+    let old = format!("{}/layer.tar", digest(layer).hex());
+    let json = format!("{}.json", digest(config).hex());
+    let version = format!("{}/VERSION", digest(layer).hex());
+    let slash = format!("/{}.tar", digest(layer));
+    let by_docker = list(&json, &old);
+    let by = |config_name: &str, layer_name: &str, layer: &[u8]| {
+        let list = list(config_name, layer_name);
+        archive(&[(config_name, config), (layer_name, layer), ("manifest.json", &list)])
+    };
+    let docker = [(&*version, &b"1.0"[..]), (&old, layer), (&json, config)];
+    let index = br#"{"schemaVersion":2,"manifests":null}"#;
+    let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
+    let without_images = [("index.json", &index[..]), ("oci-layout", layout)];
+    let list = [("manifest.json", &by_docker[..])];
+    let names = [format!("app/{old}"), format!("app/{json}")];
+    let inside = [(&*names[0], layer), (&names[1], config), ("app/manifest.json", &by_docker)];
+    vec![
+        ("crane", by(&named, &gzip, packed)),
+        ("jib", by("config.json", &gzip, packed)),
+        ("docker", archive(&[&docker[..], &list].concat())),
+        ("buildpacks", by(&format!("/{json}"), &slash, layer)),
+        ("docker 25", archive(&[&without_images[..], &docker, &list].concat())),
+        ("in a directory", archive(&inside)),
+    ]
+}
+
 #[test]
 fn archives_of_all_builders_are_taken_by_every_command() {
     let scratch = Scratch::new();
     let (layer, config) = (layer(), config(&[layer()]));
     let packed = filtered("gzip -c", &layer);
-    let digest = |bytes: &[u8]| Digest::of(bytes);
-    let crane = (digest(&config).to_string(), format!("{}.tar.gz", digest(&packed).hex()));
-    let list = |config: &str, layer: &str| {
-        format!(r#"[{{"Config":"{config}","RepoTags":["app:1"],"Layers":["{layer}"]}}]"#)
-    };
-    let by_crane = list(&crane.0, &crane.1);
-    let by_jib = list("config.json", &crane.1);
-    let old = format!("{}/layer.tar", digest(&layer).hex());
-    let json = format!("{}.json", digest(&config).hex());
-    let version = format!("{}/VERSION", digest(&layer).hex());
-    let by_docker = list(&json, &old);
-    let buildpacks = list(&json, &format!("/{}.tar", digest(&layer)));
-    let cases: Vec<(&str, Vec<u8>)> = vec![
-        (
-            "crane",
-            archive(&[
-                (&crane.0, &config),
-                (&crane.1, &packed),
-                ("manifest.json", by_crane.as_bytes()),
-            ]),
-        ),
-        (
-            "jib",
-            archive(&[
-                ("config.json", &config),
-                (&crane.1, &packed),
-                ("manifest.json", by_jib.as_bytes()),
-            ]),
-        ),
-        (
-            "docker",
-            archive(&[
-                (&version, b"1.0"),
-                (&old, &layer),
-                (&json, &config),
-                ("manifest.json", by_docker.as_bytes()),
-            ]),
-        ),
-        (
-            "buildpacks",
-            archive(&[
-                (&format!("/{json}"), &config),
-                (&format!("/{}.tar", digest(&layer)), &layer),
-                ("/manifest.json", buildpacks.as_bytes()),
-            ]),
-        ),
-        (
-            "docker 25",
-            archive(&[
-                ("index.json", br#"{"schemaVersion":2,"manifests":null}"#),
-                ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#),
-                (&old, &layer),
-                (&json, &config),
-                ("manifest.json", by_docker.as_bytes()),
-            ]),
-        ),
-        (
-            "in a directory",
-            archive(&[
-                (&format!("app/{old}"), &layer),
-                (&format!("app/{json}"), &config),
-                ("app/manifest.json", by_docker.as_bytes()),
-            ]),
-        ),
-    ];
+    let cases = by_builders(&layer, &packed, &config);
     for (name, bytes) in &cases {
         is_taken(&scratch.file(&format!("{name}.tar"), bytes), &scratch);
     }
@@ -132,11 +103,9 @@ fn archives_of_all_builders_are_taken_by_every_command() {
     is_taken(&file, &scratch);
     // The same, unpacked.
     let unpacked = scratch.directory("unpacked");
-    for (name, bytes) in [
-        (&*json, &config[..]),
-        ("manifest.json", list(&json, "l.tar").as_bytes()),
-        ("l.tar", &layer),
-    ] {
+    let list = list("config.json", "layer.tar");
+    let parts = [("config.json", &config), ("manifest.json", &list), ("layer.tar", &layer)];
+    for (name, bytes) in parts {
         scratch.file(&format!("unpacked/{name}"), bytes);
     }
     is_taken(&unpacked, &scratch);

@@ -386,6 +386,40 @@ fn others_read_a_store_that_is_shared_and_write_none() {
     drop(place);
 }
 
+/// A site's store stands behind the user's own.
+#[test]
+fn several_stores_are_read_and_the_first_is_written() {
+    let (own, site, image) = (Store::new(), Store::new(), Image::tiny());
+    image.file("etc/which", "site\n");
+    let source = image.path().to_str().unwrap();
+    site.himage(["import", source, "both"]).ok();
+    site.himage(["import", source, "site"]).ok();
+    image.file("etc/which", "own\n");
+    let both = format!("{}:{}", own.path().display(), site.path().display());
+    let himage = |words: &[&str]| outcome(own.command(words).env("HRUN_STORE", &both));
+    himage(&["import", source, "both"]).ok();
+    assert_eq!((own.names("trees").len(), site.names("trees").len()), (1, 1));
+    let which = |name: &str, stores: &str| {
+        let words = ["--no-home", "--no-cwd", name, "cat", "/etc/which"];
+        let mut command = super::support::command(words);
+        command.env("HRUN_STORE", stores).env("XDG_DATA_HOME", own.path().parent().unwrap());
+        outcome(&mut command)
+    };
+    assert_eq!(which("both", &both).ok(), "own\n");
+    assert_eq!(which("site", &both).ok(), "site\n");
+    // Nothing before the colon: the caller's own, which is another directory here.
+    let behind = format!(":{}", site.path().display());
+    assert_eq!(which("both", &behind).ok(), "site\n");
+    which("none", &both)
+        .fails(&["no image of this name in", &format!(" or {}", site.path().display())]);
+    let list = himage(&["list"]).ok();
+    assert_eq!((list.matches("both:latest").count(), list.matches("site:latest").count()), (2, 1));
+    himage(&["inspect", "site"]).ok();
+    himage(&["verify", "site"]).ok();
+    assert_eq!(himage(&["verify"]).lines().len(), 2);
+    complains(&himage(&["remove", "site"]), &["find site: there is no such image in ", "store"]);
+}
+
 /// Names in a directory for everybody that somebody has made first.
 #[test]
 fn names_that_others_made_first_are_neither_used_nor_waited_for() {

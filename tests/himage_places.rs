@@ -9,7 +9,7 @@ use std::process::Command;
 use super::himage_layers::in_shell;
 use super::support::archive::{complains, himage};
 use super::support::scratch::{Scratch, fingerprint};
-use super::support::{Image, as_tester, outcome, program};
+use super::support::{Image, as_tester, lacks, outcome, program};
 
 /// A home, a project, a link, a file: whatever is said, they are as they were, and no hint would end them.
 #[test]
@@ -52,6 +52,39 @@ fn an_empty_directory_is_filled() {
         assert!(place.join(has).exists(), "{name}");
     }
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3);
+}
+
+/// On file systems that cannot exchange two names, such as NFS, the old one is never lost: not if the new
+/// one cannot be put there, and not if himage is killed before it does.
+#[test]
+fn what_is_replaced_is_there_until_the_new_one_is() {
+    if lacks("strace") {
+        return;
+    }
+    let (image, scratch) = (Image::tiny(), Scratch::new());
+    let old = scratch.directory("old");
+    in_shell(&old, "mkdir etc usr bin; touch etc/old");
+    let convert = |inject: &[&str]| {
+        let mut strace = as_tester(Path::new("strace"));
+        strace.args(["-f", "-qq", "-e", "inject=renameat2:error=EINVAL"]).args(inject);
+        strace.arg("-o").arg(scratch.join("log")).arg(program("himage"));
+        outcome(strace.args(["-q", "convert", "--force"]).arg(image.path()).arg(&old))
+    };
+    let is_old = || old.join("etc/old").exists();
+    complains(&convert(&["-e", "inject=renameat:error=EIO:when=2"]), &["I/O error"]);
+    assert!(is_old());
+    let killed = convert(&["-e", "inject=renameat:error=EIO:signal=SIGKILL:when=2"]);
+    assert_ne!(killed.status, Some(0), "{killed:?}");
+    assert!(!old.exists());
+    // The next one puts it back, whatever it is asked for.
+    let words = [Path::new("convert"), image.path(), &old];
+    complains(&himage(words), &["it is there already"]);
+    assert!(is_old());
+    convert(&[]).ok();
+    assert!(!is_old() && old.join("bin/sh").exists());
+    let left: Vec<_> =
+        fs::read_dir(scratch.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
 }
 
 /// Puts a program `mksquashfs` first on the path, which runs a script; `$real` is the real one.

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use super::support::scratch::{chmod, copy_program, fingerprint};
 use super::support::{
@@ -310,6 +311,9 @@ fn an_oci_bundle_runs_as_it_says() {
     });
 }
 
+static CONFIG_OF_ROOTFS: LazyLock<String> =
+    LazyLock::new(|| BUNDLE.replace("\"tree\"", "\"rootfs\""));
+
 const IMAGE_CONFIG: &str = r#"{
     "architecture": "amd64", "os": "linux",
     "config": {
@@ -330,6 +334,35 @@ fn an_unpacked_image_runs_as_the_configuration_beside_it_says() {
             assert_eq!(said.ok(), "hello from the image in /opt\n", "{}", path.display());
         }
     });
+}
+
+#[test]
+fn a_root_directory_that_is_a_link_is_followed_in_its_bundle() {
+    let image = Image::tiny();
+    let bundle = bundle_of(&image, "tree");
+    symlink("tree", bundle.join("rootfs")).unwrap();
+    let outside = Scratch::new();
+    for (name, config) in [("image.json", IMAGE_CONFIG), ("config.json", &*CONFIG_OF_ROOTFS)] {
+        fs::write(bundle.join(name), config).unwrap();
+        in_every_way(|way| {
+            for path in [bundle.clone(), bundle.join("rootfs")] {
+                let said = outcome(way.command([&path]).current_dir("/")).ok();
+                assert!(said.ends_with(" in /opt\n"), "{}: {said}", path.display());
+            }
+        });
+        // One that leads out, or nowhere, is named.
+        for (target, wanted) in [
+            (outside.path().to_str().unwrap(), "that its root is "),
+            ("no/such", "rootfs is a link that leads to no directory"),
+        ] {
+            fs::remove_file(bundle.join("rootfs")).unwrap();
+            symlink(target, bundle.join("rootfs")).unwrap();
+            hrun([&bundle]).fails(&["cannot use ", wanted, "hint: "]);
+        }
+        fs::remove_file(bundle.join("rootfs")).unwrap();
+        symlink("tree", bundle.join("rootfs")).unwrap();
+        fs::remove_file(bundle.join(name)).unwrap();
+    }
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What an image says about itself is the same in whatever form and spelling it is said.
 
-use std::path::Path;
-
 use super::metadata::singularity_image;
 use super::support::variables::variables;
 use super::support::{Image, Scratch, as_tester, hrun, outcome, program};

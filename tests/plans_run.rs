@@ -23,7 +23,7 @@ fn printing_touches_nothing() {
     for format in FORMATS {
         for write in ["--no-home", "--write", "--write-fake", &overlay] {
             let bind = "--bind=/usr/share:/made/for/this";
-            hrun([format, write, bind, image.to_str().unwrap(), "true"]).ok();
+            hrun([format, write, bind, image.to_str().unwrap(), "true"]).succeeds();
         }
     }
     assert_eq!([fingerprint(image), fingerprint(scratch.path())], before);
@@ -263,7 +263,8 @@ fn the_oci_configuration_has_nothing_the_plan_has_not() {
 #[test]
 fn the_oci_configuration_of_a_layer_leaves_the_image_read_only() {
     let image = Image::tiny();
-    let text = hrun(["--dry-run=oci", "--write-fake", image.path().to_str().unwrap(), "true"]).ok();
+    let text =
+        hrun(["--dry-run=oci", "--write-fake", image.path().to_str().unwrap(), "true"]).succeeds();
     let spec: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(spec["root"]["readonly"], true);
 }

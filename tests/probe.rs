@@ -204,7 +204,7 @@ fn state(paths: &[OsString]) {
     for file in ["uid_map", "gid_map", "setgroups"] {
         print!("{file} {}", fs::read_to_string(format!("/proc/self/{file}")).unwrap());
     }
-    print(std::env::current_dir().unwrap().as_os_str().as_bytes());
+    println!("in {}", std::env::current_dir().unwrap().display());
     println!("isolated {}", getppid().as_raw() == 0 || getpid().as_raw() < 10);
     for path in paths {
         let name = Path::new(path).join(".probe");

@@ -314,3 +314,14 @@ fn other_images_start_no_shell() {
     let plan = hrun_with(["A=1"], ["--dry-run", image.path().to_str().unwrap(), "true"]).ok();
     assert!(!plan.contains("source"), "{plan}");
 }
+
+#[test]
+fn bash_is_taken_where_the_image_has_it() {
+    let image = singularity_image("[[ -d /usr ]] && LIST=(a b c) && export A=${LIST[1]}\n");
+    image.link("bin/bash", "/usr/bin/bash");
+    let system = real("bookworm");
+    let binds = ["/usr", "/lib", "/lib64"];
+    let binds = binds.map(|path| format!("--bind={}{path}:{path}", system.display()));
+    let binds: Vec<&str> = binds.iter().map(String::as_str).collect();
+    assert_eq!(variables(image.path(), &["A"], &[], &binds), ["A=b"]);
+}

@@ -172,3 +172,35 @@ fn a_home_below_usr_is_shown() {
         &["home directory /usr/local/games/tester is not shown: the image has its own"],
     );
 }
+
+#[test]
+fn without_proc_the_hint_names_it() {
+    if lacks("root") {
+        return;
+    }
+    let image = Image::tiny();
+    let command = Way(&[]).prober(image.path(), &[], "id");
+    on_host("mount -t tmpfs none /proc", &command)
+        .fails(&["cannot make user and mount namespaces", "hint: there is no /proc here"]);
+}
+
+#[test]
+fn a_configuration_for_other_runtimes_says_what_it_lacks() {
+    let (image, packed) =
+        (real("bookworm"), super::support::session::images().join("bookworm.sqfs"));
+    let see = |options: &[&str], image: &Path| {
+        let mut command = command(["--dry-run=oci"]);
+        outcome(command.args(options).arg(image).arg("true"))
+    };
+    let said = |outcome: Outcome, part: &str| {
+        assert_eq!(outcome.status, Some(0));
+        let words = outcome.stderr;
+        assert!(words.starts_with("hrun: warning: ") && words.contains(part), "{words}");
+    };
+    see(&[], &image).ok();
+    said(see(&["--write-fake"], &image), "no layer for what is written");
+    said(see(&[], &packed), "himage convert IMAGE DIR");
+    see(&["--quiet"], &packed).ok();
+    assert!(see(&["-v"], &image).stderr.contains("note: runc takes no user namespace"));
+    assert!(!see(&["-v", "--root"], &image).stderr.contains("runc takes"));
+}

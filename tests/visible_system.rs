@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::support::machine::OWN_ETC;
-use super::support::{Image, Scratch, bind, in_every_way, lacks, on_host, outcome};
+use super::support::{Image, Scratch, Way, bind, in_every_way, lacks, on_host, outcome};
 
 #[test]
 fn devices_and_kernel_are_the_hosts() {
@@ -160,6 +160,61 @@ fn an_image_without_a_zone_or_with_a_file_gets_the_hosts() {
             assert_eq!(see("cat /etc/localtime").ok(), "host Europe/Berlin\n");
         }
     });
+}
+
+/// What `TZ` is and what its file holds, in an image with a link in `/etc/localtime`.
+#[track_caller]
+fn time_inside(setup: &str, image: &Image, variable: Option<&str>) -> (String, String) {
+    let script = "echo \"$TZ\"; zone=${TZ#:}; case $zone in /*) ;; *) zone=/usr/share/zoneinfo/$zone;; esac; \
+                  cat \"$zone\"";
+    let mut command = Way(&[]).command([image.path()]);
+    command.args(["/bin/sh", "-c", script]);
+    if let Some(value) = variable {
+        command.env("TZ", value);
+    }
+    let lines = on_host(setup, &command).lines();
+    (lines[0].clone(), lines.get(1).cloned().unwrap_or_default())
+}
+
+#[test]
+fn the_hosts_time_zone_has_many_forms() {
+    if lacks("root") {
+        return;
+    }
+    // One image has the zone, one lacks it, and one has no zones at all.
+    let (has, lacks_it, bare) = (image_in_utc(), image_in_utc(), Image::tiny());
+    has.file("usr/share/zoneinfo/Asia/Tokyo", "host Asia/Tokyo\n");
+    bare.link("etc/localtime", "../usr/share/zoneinfo/Etc/UTC");
+    let tokyo = |name: &str| (name.to_owned(), "host Asia/Tokyo".to_owned());
+    let host = host_in("Asia/Tokyo");
+    let chain = format!(
+        "{host}; mkdir -p /etc/alternatives; ln -sfn ../../usr/share/zoneinfo/Asia/Tokyo \
+         /etc/alternatives/localtime; ln -sfn alternatives/localtime /etc/localtime"
+    );
+    let copy = format!(
+        "{host}; rm /etc/localtime; cp /usr/share/zoneinfo/Asia/Tokyo /etc/localtime; \
+         echo Asia/Tokyo > /etc/timezone"
+    );
+    let nameless = format!("{copy}; rm /etc/timezone");
+    let mistaken = format!("{copy}; echo Etc/UTC > /etc/timezone");
+    for image in [&has, &lacks_it, &bare] {
+        for setup in [&host, &chain, &copy] {
+            for variable in [None, Some(":/etc/localtime"), Some("/etc/localtime")] {
+                assert_eq!(time_inside(setup, image, variable), tokyo("Asia/Tokyo"), "{setup}");
+            }
+        }
+        for setup in [&nameless, &mistaken] {
+            let wanted = tokyo(":/etc/localtime.host");
+            assert_eq!(time_inside(setup, image, None), wanted, "{setup}");
+        }
+        let utc =
+            host_in("Asia/Tokyo").replace("ln -sfn /usr/share/zoneinfo/Asia/Tokyo", "ln -sfn /x");
+        for value in ["Asia/Tokyo", ":Asia/Tokyo", ":/usr/share/zoneinfo/Asia/Tokyo"] {
+            assert_eq!(time_inside(&utc, image, Some(value)), tokyo(value));
+        }
+        let mut rules = Way(&[]).prober(image.path(), &[], "env TZ");
+        assert_eq!(on_host(&host, rules.env("TZ", "JST-9")).ok(), "JST-9\n");
+    }
 }
 
 /// A node with what Slurm's and munge's packages keep on it.

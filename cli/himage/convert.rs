@@ -83,7 +83,7 @@ fn kept(words: &ArgMatches, from: PathBuf) -> Result<PathBuf> {
     let Some(name) = from.to_str().filter(|name| !name.starts_with(['/', '.'])) else {
         return Ok(from);
     };
-    store::read(words)?.find(name).map(|kept| kept.tree)
+    store::find(words, name).map(|(_, kept)| kept.tree)
 }
 
 /// The form that was asked for, and the compression.

@@ -47,7 +47,7 @@ pub fn run(words: &ArgMatches) -> Result<()> {
 }
 
 fn of_store(words: &ArgMatches) -> Result<Value> {
-    let kept = store::read(words)?.find(usage::text(words, "IMAGE")?.unwrap_or_default())?;
+    let (_, kept) = store::find(words, usage::text(words, "IMAGE")?.unwrap_or_default())?;
     let contents = kept.contents?;
     let mut facts = made_of(&contents.manifest, &kept.digest);
     facts["names"] = kept.names.iter().map(Reference::to_string).collect();

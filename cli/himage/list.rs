@@ -23,7 +23,10 @@ pub fn command() -> Command {
 ///
 /// Fails if the store cannot be read.
 pub fn run(words: &ArgMatches) -> Result<()> {
-    let images = store::read(words)?.images()?;
+    let mut images = Vec::new();
+    for store in store::read(words)? {
+        images.extend(store.images()?);
+    }
     if words.get_flag("json") {
         return report::print_json(&Value::Array(images.iter().map(json_of).collect()));
     }

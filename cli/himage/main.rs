@@ -27,6 +27,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
+use nix::sys::stat::{Mode, umask};
 use runtime::error::Result;
 
 /// The words a command knows.
@@ -46,10 +47,17 @@ const COMMANDS: &[(Words, Run)] = &[
     (share::command, share::run),
 ];
 
+/// What himage makes it can read and write itself, whatever the umask.
+fn keep_own_permissions() {
+    let found = umask(Mode::empty());
+    umask(found & (Mode::S_IRWXG | Mode::S_IRWXO));
+}
+
 fn main() -> ExitCode {
     // An error says which file, the signal does not.
     runtime::sys::file::outlive_large_files();
     interrupt::watch();
+    keep_own_permissions();
     let result = usage::read(std::env::args_os()).and_then(|words| match words {
         Some((name, words)) => {
             let chosen = COMMANDS.iter().find(|(command, _)| command().get_name() == name);

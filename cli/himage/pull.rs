@@ -77,11 +77,11 @@ pub fn run(words: &ArgMatches) -> Result<()> {
     let site = Site::look(&notes)?;
     match words.get_one::<OsString>("DEST") {
         Some(dest) => {
-            let store = store::read(words).ok();
+            let stores = store::read(words).unwrap_or_default();
             let dest = Path::new(dest);
             let kept = move |digest: &Digest| {
                 let held = || held_config(dest).filter(|config| Digest::of(config) == *digest);
-                fs::read(store.as_ref()?.blob(digest)).ok().or_else(held)
+                stores.iter().find_map(|store| fs::read(store.blob(digest)).ok()).or_else(held)
             };
             let remote = Remote::new(name.clone(), &choices, &site, Box::new(kept))?;
             elsewhere::write(words, dest, &remote).map_err(|error| blamed(error, &name))

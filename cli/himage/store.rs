@@ -7,8 +7,8 @@ use images::pack::{self, Form, Options, Place};
 use images::progress::Progress;
 use images::reference::Reference;
 use images::source::Source;
-use images::store::Store;
-use runtime::error::Result;
+use images::store::{Kept, Store};
+use runtime::error::{Error, Result};
 use runtime::look::host::Host;
 use runtime::look::stored;
 use runtime::options::Name;
@@ -23,7 +23,7 @@ use crate::{config, convert, packing, progress, report, usage};
 ///
 /// Fails if there is none and none can be made.
 pub fn open(words: &ArgMatches) -> Result<Store> {
-    let store = Store::open(&directory(words)?)?.allowing(usage::allowance(words));
+    let store = Store::open(&first(words)?)?.allowing(usage::allowance(words));
     store.notes().iter().for_each(|note| report::say(note));
     Ok(store)
 }
@@ -34,21 +34,44 @@ pub fn open(words: &ArgMatches) -> Result<Store> {
 ///
 /// As [`open`].
 pub fn existing(words: &ArgMatches) -> Result<Store> {
-    let directory = directory(words)?;
+    let directory = first(words)?;
     if directory.is_dir() { open(words) } else { Ok(Store::at(&directory)) }
 }
 
-/// The same, to read in it only.
+/// All stores, to read in them only: the user's choice, and those behind it.
 ///
 /// # Errors
 ///
-/// Fails if nothing says where it is.
-pub fn read(words: &ArgMatches) -> Result<Store> {
-    directory(words).map(|directory| Store::at(&directory))
+/// Fails if nothing says where the first one is.
+pub fn read(words: &ArgMatches) -> Result<Vec<Store>> {
+    Ok(directories(words)?.iter().map(|directory| Store::at(directory)).collect())
+}
+
+/// An image of the first store that has it, and that store.
+///
+/// # Errors
+///
+/// Fails if none has it, as the first one does.
+pub fn find(words: &ArgMatches, wanted: &str) -> Result<(Store, Kept)> {
+    let mut missing = None;
+    for store in read(words)? {
+        match store.find(wanted) {
+            Ok(kept) => return Ok((store, kept)),
+            Err(error) => {
+                missing.get_or_insert(error);
+            }
+        }
+    }
+    Err(missing.unwrap_or_else(|| Error::new(format!("find {wanted}"), "there is no store")))
+}
+
+/// The store that is written.
+fn first(words: &ArgMatches) -> Result<PathBuf> {
+    Ok(directories(words)?.into_iter().next().unwrap_or_default())
 }
 
 /// As hrun finds it: the command line, the variable, the configuration files, the home directory.
-fn directory(words: &ArgMatches) -> Result<PathBuf> {
+fn directories(words: &ArgMatches) -> Result<Vec<PathBuf>> {
     let host = Host::look()?;
     let mut asked = words.get_one::<PathBuf>("store").cloned();
     if asked.is_none() {
@@ -59,7 +82,7 @@ fn directory(words: &ArgMatches) -> Result<PathBuf> {
             _ => None,
         });
     }
-    stored::directory(asked.as_deref(), &host)
+    stored::directories(asked.as_deref(), &host)
 }
 
 /// Adds an image to the store and says so, with progress as the user wants it.

@@ -26,7 +26,8 @@ pub fn command() -> Command {
                 .help("Keeps images in DIR")
                 .long_help(
                     "Keeps images in DIR. Without it HRUN_STORE counts, then store = \"DIR\" in the \
-                     configuration of hrun, then $XDG_DATA_HOME/hrun or ~/.local/share/hrun.",
+                     configuration of hrun, then $XDG_DATA_HOME/hrun or ~/.local/share/hrun. Of several \
+                     (DIR:DIR) the first is written, and all are read.",
                 )
                 .value_parser(ValueParser::path_buf())
                 .global(true),

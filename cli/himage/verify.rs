@@ -30,14 +30,18 @@ const NAMED: usize = 20;
 ///
 /// Fails if an image is not what it should be.
 pub fn run(words: &ArgMatches) -> Result<()> {
-    let store = store::read(words)?;
-    let images = match usage::text(words, "NAME|DIGEST")? {
-        Some(wanted) => vec![store.find(wanted)?],
-        None => store.images()?,
-    };
+    let mut images = Vec::new();
+    match usage::text(words, "NAME|DIGEST")? {
+        Some(wanted) => images.push(store::find(words, wanted)?),
+        None => {
+            for store in store::read(words)? {
+                images.extend(store.images()?.into_iter().map(|kept| (store.clone(), kept)));
+            }
+        }
+    }
     let progress = progress::wanted(words);
     let (mut broken, mut open, mut partial) = (Vec::new(), Vec::new(), Vec::new());
-    for kept in &images {
+    for (store, kept) in &images {
         let name = kept.names.first().map_or_else(|| kept.digest.short(), Reference::familiar);
         let verified = store.verify(kept, progress.as_ref())?;
         let unread = verified.unread.iter().map(|path| format!("{path} cannot be read"));

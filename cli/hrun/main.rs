@@ -38,7 +38,6 @@ fn main() -> std::process::ExitCode {
 
 /// Runs the command line and gives back the exit status.
 fn start() -> u8 {
-    runtime::sys::helper::fill_standard_streams();
     let invocation = args::read(std::env::args_os().skip(1));
     match run::run(invocation) {
         Ok(status) => status,

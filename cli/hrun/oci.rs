@@ -14,7 +14,7 @@ use oci_spec::runtime::{
     LinuxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
     Mount, MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
-use runtime::plan::{Action, Map, Plan, Step};
+use runtime::plan::{Action, Map, Note, Plan, Step};
 use runtime::text::Text;
 use runtime::{Error, Result};
 
@@ -30,6 +30,30 @@ pub fn spec(plan: &Plan) -> Result<Spec> {
     let json = serde_json::to_string(plan).unwrap_or_default();
     let spec = build(plan, json);
     spec.map_err(|error| Error::new("write the plan as an OCI configuration", error.to_string()))
+}
+
+/// What of a plan a configuration does not say, or what not every runtime takes.
+pub fn unsaid(plan: &Plan) -> Vec<Note> {
+    let has = |is: fn(&Action) -> bool| plan.steps.iter().any(|step| is(&step.action));
+    let mut notes = Vec::new();
+    if has(|action| matches!(action, Action::Overlay { layer: Some(_), .. })) {
+        notes.push(Note::warning(
+            "the configuration has no layer for what is written: its root is the image, read-only",
+        ));
+    }
+    if has(|action| matches!(action, Action::Serve { .. } | Action::Unpack { .. })) {
+        notes.push(Note::warning(
+            "the configuration names a root directory that only hrun makes of a packed image: \
+             himage convert IMAGE DIR makes one for other runtimes",
+        ));
+    }
+    let (uid, gid) = ids(plan);
+    if uid.inside != 0 || gid.inside != 0 {
+        notes.push(Note::info(
+            "runc takes no user namespace without the ids 0: use crun, or --root",
+        ));
+    }
+    notes
 }
 
 fn build(plan: &Plan, json: String) -> std::result::Result<Spec, OciSpecError> {

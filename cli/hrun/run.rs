@@ -15,11 +15,11 @@ use runtime::look::stored;
 use runtime::options::{self, Name, Takes};
 use runtime::origin::Origin;
 use runtime::plan::{FORMAT, Plan};
-use runtime::request::{Asked, Given, Join, Request};
+use runtime::request::{Asked, Format, Given, Join, Request};
 use runtime::{Error, Result};
 
 use crate::args::Invocation;
-use crate::{config, doctor, help, report};
+use crate::{config, doctor, help, oci, report};
 
 /// Does what the command line asks for; comes back with the exit status if no command was run.
 ///
@@ -81,6 +81,9 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         report::notes(&plan.notes, &request);
     }
     if let Some(format) = request.dry_run {
+        if format == Format::Oci {
+            report::notes(&oci::unsaid(&plan), &request);
+        }
         return report::plan(&plan, format);
     }
     carry_out(&plan, image).map_err(|error| match error.status {

@@ -53,7 +53,7 @@ _himage() {
 
     case "${cmd}" in
         himage)
-            opts="-q -h -V --store --quiet --help --version pull import convert list ls inspect verify remove rm share"
+            opts="-q -v -h -V --store --quiet --any-size --verbose --help --version pull import convert list ls inspect verify remove rm share"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -71,7 +71,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__convert)
-            opts="-q -h --format --compress --force --tmpdir --processors --memory --store --quiet --help"
+            opts="-q -v -h --format --compress --force --tmpdir --processors --memory --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -109,7 +109,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__import)
-            opts="-q -h --image --tmpdir --processors --memory --store --quiet --help"
+            opts="-q -v -h --image --tmpdir --processors --memory --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -143,7 +143,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__inspect)
-            opts="-q -h --json --store --quiet --help"
+            opts="-q -v -h --json --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -161,7 +161,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__list)
-            opts="-q -h --json --store --quiet --help"
+            opts="-q -v -h --json --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -179,7 +179,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__pull)
-            opts="-q -h --platform --ca --plain-http --tmpdir --processors --memory --store --quiet --help"
+            opts="-q -v -h --platform --ca --plain-http --tmpdir --processors --memory --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -217,7 +217,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__remove)
-            opts="-q -h --unnamed --store --quiet --help"
+            opts="-q -v -h --unnamed --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -235,7 +235,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__share)
-            opts="-q -h --store --quiet --help"
+            opts="-q -v -h --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -253,7 +253,7 @@ _himage() {
             return 0
             ;;
         himage__subcmd__verify)
-            opts="-q -h --store --quiet --help"
+            opts="-q -v -h --store --quiet --any-size --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

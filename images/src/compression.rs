@@ -69,7 +69,7 @@ pub fn decoder<'a>(
     let whole = io::Cursor::new(start).chain(stream);
     let decoder: Box<dyn Read + Send + 'a> = match compression {
         Compression::None => Box::new(whole),
-        Compression::Gzip => Box::new(Gzip::Member(GzDecoder::new(whole))),
+        Compression::Gzip => Box::new(Gzip { member: Some(GzDecoder::new(whole)) }),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
             decoder.window_log_max(ZSTD_WINDOW)?;
@@ -86,23 +86,24 @@ pub fn decoder<'a>(
 
 /// A gzip stream: members one after another, and zeros behind them, which gzip(1) and tar(1) pass over;
 /// tapes and block devices end so.
-enum Gzip<R> {
-    Member(GzDecoder<R>),
-    Over,
+struct Gzip<R> {
+    /// The member that is read; nothing behind the last one.
+    member: Option<GzDecoder<R>>,
 }
 
 impl<R: BufRead> Read for Gzip<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Gzip::Member(member) = self else { return Ok(0) };
+            let Some(member) = &mut self.member else { return Ok(0) };
             let count = member.read(buffer)?;
             if count > 0 || buffer.is_empty() {
                 return Ok(count);
             }
-            let Gzip::Member(member) = std::mem::replace(self, Gzip::Over) else { return Ok(0) };
-            let mut rest = member.into_inner();
-            if has_another(&mut rest)? {
-                *self = Gzip::Member(GzDecoder::new(rest));
+            let rest = self.member.take().map(GzDecoder::into_inner);
+            if let Some(mut rest) = rest
+                && has_another(&mut rest)?
+            {
+                self.member = Some(GzDecoder::new(rest));
             }
         }
     }

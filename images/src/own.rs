@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Metadata};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -72,6 +72,30 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Fails if anything has its name.
 pub fn create(path: &Path) -> io::Result<File> {
     regular(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
+}
+
+/// Closes a file that was written: some file systems (NFS) say only then that there was no room.
+///
+/// # Errors
+///
+/// As close(2).
+pub fn close(file: impl Into<OwnedFd>) -> io::Result<()> {
+    match nix::unistd::close(file.into()) {
+        // It is closed all the same (close(2)).
+        Ok(()) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Writes a file that is not there yet.
+///
+/// # Errors
+///
+/// Fails if anything has its name, and as writing fails.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create(path)?;
+    file.write_all(bytes)?;
+    close(file)
 }
 
 /// Makes a directory in which only its owner writes, whatever the umask, and those above it.

@@ -2,6 +2,7 @@
 
 mod limits;
 mod packed;
+mod scripts;
 
 use nix::errno::Errno;
 
@@ -175,6 +176,16 @@ const HINTS: &[Hint] = &[
     },
     Hint {
         operations: &[Operation::Unshare],
+        errnos: &[Errno::ENOENT],
+        when: ALWAYS,
+        text: |_| {
+            "there is no /proc here, by which ids are set: start hrun where it is mounted \
+             (mount -t proc proc /proc), as in every login and job"
+                .to_owned()
+        },
+    },
+    Hint {
+        operations: &[Operation::Unshare],
         errnos: &[Errno::EINVAL, Errno::ENOSYS],
         when: ALWAYS,
         text: |_| "this kernel is built without user namespaces (CONFIG_USER_NS)".to_owned(),
@@ -278,17 +289,6 @@ const HINTS: &[Hint] = &[
         errnos: &[Errno::EACCES],
         when: ALWAYS,
         text: |_| "the directory is closed to you; choose another with --cd".to_owned(),
-    },
-    Hint {
-        operations: &[Operation::Source],
-        errnos: &[Errno::ECANCELED],
-        when: ALWAYS,
-        text: |_| {
-            "the image's shell ended before they were through, by an error or an exit in one of them; \
-             repair it,\nor leave it out, for example: --bind \
-             /dev/null:/.singularity.d/env/90-environment.sh"
-                .to_owned()
-        },
     },
     Hint {
         operations: &[Operation::Execute],
@@ -445,7 +445,8 @@ pub fn for_mount(errno: Errno, facts: &Facts) -> Option<String> {
 }
 
 fn hint(operation: Operation, errno: Errno, facts: &Facts) -> Option<String> {
-    let mut applying = HINTS.iter().chain(limits::HINTS).chain(packed::HINTS).filter(|hint| {
+    let tables = [HINTS, limits::HINTS, packed::HINTS, scripts::HINTS];
+    let mut applying = tables.into_iter().flatten().filter(|hint| {
         hint.operations.contains(&operation) && hint.errnos.contains(&errno) && (hint.when)(facts)
     });
     applying.next().map(|hint| (hint.text)(facts))

@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env::split_paths;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -178,15 +177,13 @@ impl Variables {
 }
 
 /// The directories a command is looked for in: those of `PATH`, and the usual ones if it is unset or
-/// empty, which would stand for the current directory.
+/// empty. An empty item is none, where execvp(3) takes the current directory (docs/decisions/0032).
 pub fn search(environment: &[Variable]) -> Vec<Text> {
     let path = environment.iter().find(|variable| variable.name.as_bytes() == b"PATH");
     let path = path.map(|path| path.value.as_os_str()).filter(|path| !path.is_empty());
-    let named = |directory: PathBuf| match directory.as_os_str() {
-        empty if empty.is_empty() => Text::from("."),
-        directory => Text::from(directory),
-    };
-    split_paths(path.unwrap_or(OsStr::new(STANDARD_PATH))).map(named).collect()
+    let named = split_paths(path.unwrap_or(OsStr::new(STANDARD_PATH)));
+    let named = named.filter(|directory| !directory.as_os_str().is_empty());
+    named.map(|directory| Text::from(directory.as_path())).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use runtime::look::files::{self, OpenFiles};
 use runtime::look::packed::PackedTree;
 
 use crate::image::number;
+use crate::voice::storing;
 
 /// So much of each file, in bytes: of a large one a part is read.
 const PART: u64 = 2 << 20;
@@ -64,7 +65,7 @@ impl Work<'_> {
             let Some(kernel) = self.kernel.get() else { return false };
             image.read(&inode, block * size, &mut buffer).is_ok_and(|count| {
                 // The kernel refuses it as long as it does not know the file.
-                kernel.store(number, block * size, &buffer[..count]).is_ok()
+                storing(|| kernel.store(number, block * size, &buffer[..count]).is_ok())
             })
         };
         let mut stored = 0;

@@ -17,6 +17,8 @@ use fuser::{
 };
 use squashfs::{Entry, Flaw, Inode, Kind, Reference, Squashfs};
 
+use crate::voice::{Voice, is_asked};
+
 /// How long an answer holds, as far as the kernel counts.
 const FOR_EVER: Duration = Duration::from_secs(i32::MAX as u64);
 
@@ -56,14 +58,15 @@ pub(crate) struct Server {
     /// The kernel can open files, and directories, without asking.
     opens_itself: bool,
     lists_itself: bool,
+    voice: Arc<Voice>,
     /// Memory for as many answers as were ever made at once.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Server {
-    pub(crate) fn new(image: Arc<Squashfs>, uid: u32, gid: u32) -> Self {
+    pub(crate) fn new(image: Arc<Squashfs>, (uid, gid): (u32, u32), voice: Arc<Voice>) -> Self {
         let buffers = Mutex::default();
-        Server { image, uid, gid, opens_itself: false, lists_itself: false, buffers }
+        Server { image, uid, gid, opens_itself: false, lists_itself: false, voice, buffers }
     }
 
     fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
@@ -85,11 +88,27 @@ impl Server {
     }
 
     fn inode(&self, number: INodeNo) -> Result<Inode, Errno> {
-        let inode = match number.0.checked_sub(ROOT + 1) {
-            Some(reference) => self.image.inode(Reference(reference)),
-            None => self.image.root(),
-        };
-        inode.map_err(errno)
+        match number.0.checked_sub(ROOT + 1) {
+            Some(reference) => self.stored(Reference(reference)),
+            None => self.image.root().map_err(|flaw| self.flaw(None, flaw)),
+        }
+    }
+
+    /// The inode at a place of the image.
+    fn stored(&self, reference: Reference) -> Result<Inode, Errno> {
+        self.image.inode(reference).map_err(|flaw| self.flaw(Some(reference), flaw))
+    }
+
+    /// What the kernel is told of a file that cannot be read, which those who use it are told before.
+    fn flaw(&self, file: Option<Reference>, flaw: Flaw) -> Errno {
+        self.voice.is_flawed(&self.image, file, flaw);
+        Errno::from_i32(flaw.errno() as i32)
+    }
+
+    /// The same, as it is wanted where something of an inode is read.
+    fn flaw_of<'a>(&'a self, inode: &Inode) -> impl Fn(Flaw) -> Errno + use<'a> {
+        let file = inode.reference;
+        move |flaw| self.flaw(Some(file), flaw)
     }
 
     fn attributes(&self, inode: &Inode) -> FileAttr {
@@ -114,9 +133,10 @@ impl Server {
     }
 
     fn child(&self, parent: INodeNo, name: &OsStr) -> Result<Inode, Errno> {
-        let entry = self.image.lookup(&self.inode(parent)?, name).map_err(errno)?;
+        let parent = self.inode(parent)?;
+        let entry = self.image.lookup(&parent, name).map_err(self.flaw_of(&parent))?;
         let entry = entry.ok_or(Errno::ENOENT)?;
-        self.image.inode(entry.reference).map_err(errno)
+        self.stored(entry.reference)
     }
 
     /// Hands out the entries of a directory, `.` and `..` first, until `add` has no more room.
@@ -140,9 +160,10 @@ impl Server {
             }
         }
         // Offsets of the image start behind those two.
-        let entries = self.image.entries(&directory, offset.saturating_sub(2)).map_err(errno)?;
+        let flawed = self.flaw_of(&directory);
+        let entries = self.image.entries(&directory, offset.saturating_sub(2)).map_err(&flawed)?;
         for entry in entries {
-            let entry = entry.map_err(errno)?;
+            let entry = entry.map_err(&flawed)?;
             if add(entry.next + 2, &entry.name, Listed::Entry(&entry))? {
                 return Ok(());
             }
@@ -176,10 +197,6 @@ fn kind(kind: Kind) -> FileType {
         Kind::Fifo => FileType::NamedPipe,
         Kind::Socket => FileType::Socket,
     }
-}
-
-fn errno(flaw: Flaw) -> Errno {
-    Errno::from_i32(flaw.errno() as i32)
 }
 
 /// A value as getxattr(2) and listxattr(2) want it: with size 0 they ask for the size.
@@ -218,7 +235,8 @@ impl Filesystem for Server {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        is_asked(request);
         match self.child(parent, name) {
             Ok(inode) => {
                 reply.entry(&FOR_EVER, &self.attributes(&inode), Generation(0));
@@ -232,29 +250,35 @@ impl Filesystem for Server {
         }
     }
 
-    fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        is_asked(request);
         match self.inode(number) {
             Ok(inode) => reply.attr(&FOR_EVER, &self.attributes(&inode)),
             Err(errno) => reply.error(errno),
         }
     }
 
-    fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
-        let target = self.inode(number).and_then(|inode| self.image.target(&inode).map_err(errno));
+    fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
+        is_asked(request);
+        let target = self
+            .inode(number)
+            .and_then(|inode| self.image.target(&inode).map_err(self.flaw_of(&inode)));
         match target {
             Ok(target) => reply.data(target.as_bytes()),
             Err(errno) => reply.error(errno),
         }
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        is_asked(request);
         match self.opens_itself {
             true => reply.error(Errno::ENOSYS),
             false => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
         }
     }
 
-    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        is_asked(request);
         let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
         match self.lists_itself {
             true => reply.error(Errno::ENOSYS),
@@ -264,7 +288,7 @@ impl Filesystem for Server {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -273,9 +297,10 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        is_asked(request);
         let mut buffer = self.lend_buffer(size.min(READ_SIZE) as usize);
         let room = &mut buffer[..size.min(READ_SIZE) as usize];
-        let read = |inode| self.image.read(&inode, offset, room).map_err(errno);
+        let read = |inode| self.image.read(&inode, offset, room).map_err(self.flaw_of(&inode));
         match self.inode(number).and_then(read) {
             Ok(count) => reply.data(&buffer[..count]),
             Err(errno) => reply.error(errno),
@@ -285,12 +310,13 @@ impl Filesystem for Server {
 
     fn readdir(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        is_asked(request);
         let listed = self.list(number, offset, &mut |next, name, listed| {
             let (reference, kind) = match listed {
                 Listed::Directory(inode) => (inode.reference, FileType::Directory),
@@ -306,18 +332,19 @@ impl Filesystem for Server {
 
     fn readdirplus(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        is_asked(request);
         let listed = self.list(number, offset, &mut |next, name, listed| {
             let (attributes, number) = match listed {
                 // The kernel knows these two already.
                 Listed::Directory(inode) => (self.attributes(inode), INodeNo(0)),
                 Listed::Entry(entry) => {
-                    let inode = self.image.inode(entry.reference).map_err(errno)?;
+                    let inode = self.stored(entry.reference)?;
                     (self.attributes(&inode), self.number(entry.reference))
                 }
             };
@@ -329,31 +356,41 @@ impl Filesystem for Server {
         }
     }
 
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, request: &Request, _: INodeNo, reply: ReplyStatfs) {
+        is_asked(request);
         let superblock = self.image.superblock();
         let blocks = superblock.size.div_ceil(superblock.block_size.into());
         let (files, size) = (superblock.inodes.into(), superblock.block_size);
         reply.statfs(blocks, 0, 0, files, 0, size, 255, size);
     }
 
-    fn getxattr(&self, _: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        is_asked(request);
         if !self.image.has_xattrs() {
             // The kernel does not ask again.
             return reply.error(Errno::ENOSYS);
         }
         let value = self.inode(number).and_then(|inode| {
-            let value = self.image.xattr(&inode, name).map_err(errno)?;
+            let value = self.image.xattr(&inode, name).map_err(self.flaw_of(&inode))?;
             value.ok_or(Errno::ENODATA)
         });
         answer_xattr(value, size, reply);
     }
 
-    fn listxattr(&self, _: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        is_asked(request);
         if !self.image.has_xattrs() {
             return reply.error(Errno::ENOSYS);
         }
         let names = self.inode(number).and_then(|inode| {
-            let names = self.image.xattr_names(&inode).map_err(errno)?;
+            let names = self.image.xattr_names(&inode).map_err(self.flaw_of(&inode))?;
             let ended = names.iter().flat_map(|name| [name.as_bytes(), b"\0"]);
             Ok(ended.flatten().copied().collect())
         });

@@ -14,5 +14,6 @@ pub mod supervise;
 mod tell;
 pub mod trial;
 pub mod unpack;
+mod voice;
 pub mod watch;
 mod witness;

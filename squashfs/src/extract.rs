@@ -23,7 +23,7 @@ use nix::sys::stat::{
     utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{ftruncate, linkat, symlinkat};
+use nix::unistd::{close, ftruncate, linkat, symlinkat};
 use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::{XattrFlags, fsetxattr};
 
@@ -418,7 +418,13 @@ impl Work<'_> {
     /// Sets the attributes of a file that nobody else writes any more.
     fn release(&self, file: Arc<Open>) -> Result<(), Stop> {
         let Some(Open { file, inode, path }) = Arc::into_inner(file) else { return Ok(()) };
-        self.finish(&file, &inode, &path).map_err(|cause| Stop { path, cause })
+        let finished = self.finish(&file, &inode, &path).and_then(|()| match close(file) {
+            // It is closed all the same (close(2)).
+            Ok(()) | Err(Errno::EINTR) => Ok(()),
+            // Some file systems say only now that there was no room.
+            Err(errno) => Err(errno.into()),
+        });
+        finished.map_err(|cause| Stop { path, cause })
     }
 
     /// Sets the attributes of a file or directory, that of time last.

@@ -4,6 +4,10 @@
  *     escapes list            each attempt: group, name, what is tried, separated by tabs
  *     escapes try             each attempt: name, and the name of an error or "escaped"
  *     escapes hold            is the process outside, until its standard input ends
+ *     escapes helpers         what is tried at each process that ps calls hrun..: its number and name, what, and
+ *                             the name of an error or "escaped"
+ *     escapes watch           how often, until its standard input ends, something of a process that ps calls
+ *                             hrun could be opened that leads to files this process does not see
  *
  * Environment: OUTSIDE, a file of the host that no container shows; OUTSIDE_PID, a process of the same
  * user outside, which has that file open as descriptor 7; FOREIGN, a file of another user that a
@@ -11,10 +15,12 @@
  * MS_NOEXEC. Each attempt is a process of its own.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -690,6 +696,128 @@ static int try(void)
     return 0;
 }
 
+/* What ps calls a process; empty if it is gone. */
+static const char *name_of(pid_t process)
+{
+    static char name[32];
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/comm", process);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t count = file < 0 ? 0 : read(file, name, sizeof name - 1);
+    if (file >= 0)
+        close(file);
+    name[count > 0 ? count - 1 : 0] = 0;
+    return name;
+}
+
+/* The next process after one in a list. */
+static pid_t next_process(DIR *list)
+{
+    struct dirent *entry;
+    while ((entry = readdir(list)))
+        if (atoi(entry->d_name) > 0)
+            return atoi(entry->d_name);
+    return 0;
+}
+
+static int read_of(const char *name)
+{
+    char byte;
+    int file = open(of_stranger(name), O_RDONLY | O_CLOEXEC);
+    ssize_t count = file < 0 ? -1 : read(file, &byte, 1);
+    /* Nothing at all is what a process has that ends just now. */
+    int error = count < 0 ? errno : count ? ESCAPED : ESRCH;
+    if (file >= 0)
+        close(file);
+    return error;
+}
+
+static int trace_seize_only(void) { return failed(ptrace(PTRACE_SEIZE, stranger, 0, 0)); }
+static int at_root(void) { return opened(of_stranger("root/"), O_RDONLY | O_DIRECTORY); }
+static int at_directory(void) { return opened(of_stranger("cwd/"), O_RDONLY | O_DIRECTORY); }
+static int at_null(void) { return opened(of_stranger("fd/0"), O_RDONLY); }
+static int at_program(void) { return opened(of_stranger("exe"), O_RDONLY); }
+static int at_environment(void) { return read_of("environ"); }
+static int at_maps(void) { return read_of("maps"); }
+static int at_memory(void) { return opened(of_stranger("mem"), O_RDWR); }
+static int at_namespace(void) { return opened(of_stranger("ns/mnt"), O_RDONLY); }
+static int take_null(void)
+{
+    int process = syscall(SYS_pidfd_open, stranger, 0);
+    return process < 0 ? errno : failed(syscall(SYS_pidfd_getfd, process, 0, 0));
+}
+
+static const struct {
+    const char *what;
+    int (*make)(void);
+} at_helpers[] = {
+    {"root", at_root},           {"cwd", at_directory},
+    {"fd/0", at_null},           {"exe", at_program},   {"environ", at_environment},
+    {"maps", at_maps},           {"mem", at_memory},    {"ns", at_namespace},
+    {"attach", trace_attach},    {"seize", trace_seize_only},
+    {"vm_readv", memory_read},   {"vm_writev", memory_write},
+    {"pidfd_getfd", take_null},
+};
+
+static int helpers(void)
+{
+    DIR *list = opendir("/proc");
+    while (list && (stranger = next_process(list))) {
+        char name[32];
+        strcpy(name, name_of(stranger));
+        if (strncmp(name, "hrun", 4) || strpbrk(name, "0123456789"))
+            continue;
+        for (size_t i = 0; i < sizeof at_helpers / sizeof *at_helpers; i++) {
+            int error = at_helpers[i].make();
+            const char *result = error ? strerrorname_np(error) : "escaped";
+            if (error != ESRCH && error != ENOENT)
+                printf("%d %s %s %s\n", stranger, name, at_helpers[i].what, result);
+        }
+    }
+    return 0;
+}
+
+/* Whether a file of another process leads where this one cannot go. */
+static int leads_out(const char *name, const struct stat *root)
+{
+    struct stat there;
+    int file = open(of_stranger(name), O_PATH | O_CLOEXEC);
+    if (file < 0)
+        return 0;
+    int is_it = !fstat(file, &there) &&
+                (there.st_dev != root->st_dev || there.st_ino != root->st_ino);
+    close(file);
+    /* It may have become the command just before. */
+    return is_it && !strcmp(name_of(stranger), "hrun");
+}
+
+static int watch(void)
+{
+    struct pollfd input = {0, POLLIN, 0};
+    struct stat root;
+    int caught = 0, seen = 0;
+    stat("/", &root);
+    puts("ready");
+    fflush(stdout);
+    while (!poll(&input, 1, 0)) {
+        DIR *list = opendir("/proc");
+        while (list && (stranger = next_process(list))) {
+            if (strcmp(name_of(stranger), "hrun"))
+                continue;
+            seen++;
+            caught += leads_out("root", &root) + leads_out("cwd", &root);
+            for (int number = 3; number < 24; number++) {
+                char name[16];
+                snprintf(name, sizeof name, "fd/%d", number);
+                caught += leads_out(name, &root);
+            }
+        }
+        closedir(list);
+    }
+    printf("%d of %d\n", caught, seen);
+    return 0;
+}
+
 static int hold(void)
 {
     char byte;
@@ -706,6 +834,10 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && !strcmp(argv[1], "list"))
         return list();
+    if (argc == 2 && !strcmp(argv[1], "helpers"))
+        return helpers();
+    if (argc == 2 && !strcmp(argv[1], "watch"))
+        return watch();
     outside = getenv("OUTSIDE");
     if (argc == 2 && !strcmp(argv[1], "hold") && outside)
         return hold();

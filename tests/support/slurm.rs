@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -27,6 +28,22 @@ pub struct Cluster {
     directory: PathBuf,
     /// Its standard input, which nobody else has, keeps the cluster up.
     _script: Child,
+    /// Keeps another suite on this machine from taking the same ports.
+    _ports: TcpListener,
+}
+
+/// How many ports a cluster has for itself.
+const PORTS: u16 = 1000;
+
+/// The first of as many ports that no other suite uses, below those that the kernel hands out.
+fn reserve_ports() -> (u16, TcpListener) {
+    let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok();
+    let mut starts = (17_000..32_000).step_by(PORTS.into());
+    let reserved = starts.find_map(|start| {
+        let reservation = listen(start + PORTS - 1)?;
+        listen(start).map(|_| (start, reservation))
+    });
+    reserved.expect("there are ports for a cluster")
 }
 
 /// The cluster with parents, which most tests use.
@@ -37,20 +54,21 @@ pub fn cluster() -> &'static Cluster {
 /// The cluster that tracks processes in some way.
 pub fn tracked(tracking: Tracking) -> &'static Cluster {
     static CLUSTERS: [OnceLock<Cluster>; 2] = [OnceLock::new(), OnceLock::new()];
-    let (place, name, port) = match tracking {
-        Tracking::Parents => (&CLUSTERS[0], "linuxproc", "17000"),
-        Tracking::Groups => (&CLUSTERS[1], "cgroup", "18000"),
+    let (place, name) = match tracking {
+        Tracking::Parents => (&CLUSTERS[0], "linuxproc"),
+        Tracking::Groups => (&CLUSTERS[1], "cgroup"),
     };
     place.get_or_init(|| {
+        let (port, ports) = reserve_ports();
         let directory = PathBuf::from(format!("/home/slurm-{name}"));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slurm.sh");
         let mut command = Command::new(script);
-        command.arg(&directory).args([port, name]);
+        command.arg(&directory).arg(port.to_string()).arg(name);
         let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(script.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n", "the cluster starts");
-        Cluster { directory, _script: script }
+        Cluster { directory, _script: script, _ports: ports }
     })
 }
 

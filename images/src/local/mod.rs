@@ -24,6 +24,7 @@ use self::parts::{Archive, Directory, Files, Within};
 use self::root::{DirectoryImage, RootArchive};
 use crate::compression::{self, Compression};
 use crate::failure::failed;
+use crate::own;
 use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::said;
@@ -148,8 +149,8 @@ fn old_docker(path: &Path) -> Error {
 fn form_of_directory(directory: &Path) -> Result<Form> {
     let fail = |error: io::Error| failed("read", directory, &error);
     let mut names = Names::default();
-    for entry in std::fs::read_dir(directory).map_err(fail)? {
-        names.see(&entry.map_err(fail)?.file_name().to_string_lossy());
+    for name in own::names(directory).map_err(fail)? {
+        names.see(&name.to_string_lossy());
     }
     let form = names.form();
     // An application may have a file of that name, too.

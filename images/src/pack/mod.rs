@@ -31,6 +31,7 @@ pub use self::open::{Image, open, unpack_source};
 pub use self::place::Place;
 pub use self::scratch::abandon;
 use crate::failure::failed;
+use crate::own;
 
 /// Where an image that is one file has its configuration.
 pub const INNER_CONFIG: &str = ".hrun/image.json";
@@ -231,7 +232,7 @@ fn to_directory(image: &Image, place: &Place) -> Result<Vec<String>> {
         Some(config) => {
             fs::create_dir(&product).map_err(|error| failed("make", &product, &error))?;
             let file = product.join("image.json");
-            fs::write(&file, config).map_err(|error| failed("write", &file, &error))?;
+            own::write(&file, config).map_err(|error| failed("write", &file, &error))?;
             product.join("rootfs")
         }
         None => product,

@@ -14,6 +14,7 @@ use super::walk::walk;
 use super::{Compressor, config, tar as archive};
 use crate::digest::{Digest, Hashing};
 use crate::failure::{cause, failed};
+use crate::own;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -87,7 +88,8 @@ pub(super) fn write_archive(
         put(out, "manifest.json", manifest.len() as u64, &mut manifest.as_bytes())?;
         out.write_all(&[0; 1024]).map_err(|error| failed("write", dest, &error))
     })?;
-    file.flush().map_err(|error| failed("write", dest, &error))
+    let file = file.into_inner().map_err(|error| failed("write", dest, error.error()))?;
+    own::close(file).map_err(|error| failed("write", dest, &error))
 }
 
 /// A layer that was written.
@@ -102,7 +104,8 @@ struct Layer {
 fn write_layer(root: &Path, path: &Path, compressor: Compressor) -> Result<Layer> {
     refuse_marks(root)?;
     let file = File::create_new(path).map_err(|error| failed("make", path, &error))?;
-    let mut stored = Hashing::new(BufWriter::new(file));
+    let mut file = BufWriter::new(file);
+    let mut stored = Hashing::new(&mut file);
     let mut contents = None;
     compressed(&mut stored, compressor, &mut |out| {
         let mut hashing = Hashing::new(out);
@@ -113,6 +116,8 @@ fn write_layer(root: &Path, path: &Path, compressor: Compressor) -> Result<Layer
     stored.flush().map_err(|error| failed("write", path, &error))?;
     let size = path.metadata().map_err(|error| failed("read", path, &error))?.len();
     let stored = stored.finish().0;
+    let file = file.into_inner().map_err(|error| failed("write", path, error.error()))?;
+    own::close(file).map_err(|error| failed("write", path, &error))?;
     Ok(Layer { contents: contents.unwrap_or(stored), stored, size })
 }
 
@@ -137,7 +142,7 @@ fn write_blob(blobs: &Path, bytes: &[u8]) -> Result<Digest> {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(|error| failed("write", path, &error))
+    own::write(path, bytes).map_err(|error| failed("write", path, &error))
 }
 
 fn descriptor(media: &str, digest: Digest, size: u64) -> Value {

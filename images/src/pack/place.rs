@@ -9,7 +9,7 @@ use runtime::text::quoted;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::scratch::Scratch;
+use super::scratch::{self, Scratch};
 use super::{Form, Options};
 use crate::failure::failed;
 use crate::own;
@@ -44,16 +44,18 @@ impl Place {
         let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         let (is_directory, replaces) = (form.is_directory(), options.replaces);
-        look(dest, is_directory, replaces)?;
         // A killed command may have taken away what it was about to replace.
         let put_back = |left: &Path| {
             let _ = renameat_with(CWD, left.join(REPLACED), CWD, dest, RenameFlags::NOREPLACE);
         };
-        let beside = Scratch::new(parent, name, &put_back);
+        scratch::sweep(parent, name, &put_back);
+        look(dest, is_directory, replaces)?;
+        let beside = Scratch::new(parent, name);
         let beside = beside.map_err(|error| unwritable(dest, parent, &error))?;
         let wanted = options.scratch.as_deref().filter(|_| form != Form::Directory);
         let elsewhere = wanted.map(|wanted| {
-            Scratch::new(wanted, name, &|_| {}).map_err(|error| {
+            scratch::sweep(wanted, name, &|_| {});
+            Scratch::new(wanted, name).map_err(|error| {
                 failed("use the directory for temporary files", wanted, &error)
                     .hint("name another one (TMPDIR, or --tmpdir DIR), or unset TMPDIR")
             })
@@ -210,8 +212,10 @@ fn is_image(directory: &Path) -> bool {
     let is_layout = has_directory("blobs")
         && has("oci-layout")
         && has_only(&["blobs", "oci-layout", "index.json"]);
+    // Where programs are installed there may be bin, etc and lib, too.
+    let is_whole = || ["dev", "proc", "sys"].into_iter().all(has_directory);
     let is_root = has_directory("etc")
-        && has_directory("usr")
+        && (has_directory("usr") || is_whole())
         && ["bin", "sbin", "lib"].into_iter().any(has)
         // Nor somebody's work that has an image's directories.
         && !has(".git");
@@ -255,6 +259,8 @@ mod tests {
             ("layout", &["blobs/", "oci-layout", "index.json"], true),
             ("blobs", &["blobs/", "index.json"], false),
             ("root", &["etc/", "usr/", "bin/", "workspace/"], true),
+            ("small-root", &["etc/", "bin/", "dev/", "proc/", "sys/"], true),
+            ("installed", &["bin/", "etc/", "lib/", "share/"], false),
             ("home", &["bin/", "etc/", "src/"], false),
             ("package", &["etc/", "usr/", "bin/", ".git/"], false),
             ("file", &["x"], false),

@@ -18,8 +18,8 @@ const MARK: &str = ".himage-";
 /// The file in them that is locked.
 const LOCK: &str = "lock";
 
-/// A directory of its own, which goes when this is dropped. What a killed command left behind goes
-/// when the next one makes one for the same name.
+/// A directory of its own, which goes when this is dropped; that of a killed command goes when the next
+/// one for the same name sweeps.
 #[derive(Debug)]
 pub(super) struct Scratch {
     path: PathBuf,
@@ -28,17 +28,13 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes one in a directory, for something of this name. `keep` is shown what a killed command
-    /// left, before that is removed.
+    /// Makes one in a directory, for something of this name.
     ///
     /// # Errors
     ///
     /// Fails if it cannot be made.
-    pub(super) fn new(parent: &Path, name: &OsStr, keep: &dyn Fn(&Path)) -> io::Result<Self> {
-        let mut stem = OsString::from(".");
-        stem.push(name);
-        stem.push(MARK);
-        sweep(parent, &stem, keep);
+    pub(super) fn new(parent: &Path, name: &OsStr) -> io::Result<Self> {
+        let stem = stem(name);
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         loop {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -112,9 +108,19 @@ fn lock(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// Removes what killed commands have left: directories of the caller's that nobody holds. Anybody can
-/// make such names where everybody may write; what is not the caller's is left alone.
-fn sweep(parent: &Path, stem: &OsString, keep: &dyn Fn(&Path)) {
+/// What such directories' names begin with.
+fn stem(name: &OsStr) -> OsString {
+    let mut stem = OsString::from(".");
+    stem.push(name);
+    stem.push(MARK);
+    stem
+}
+
+/// Removes what killed commands have left for a name, after showing it: directories of the caller's that
+/// nobody holds. Anybody can make such names where everybody may write; what is not the caller's is left
+/// alone.
+pub(super) fn sweep(parent: &Path, name: &OsStr, show: &dyn Fn(&Path)) {
+    let stem = stem(name);
     let Ok(names) = own::names(parent) else { return };
     for name in names.iter().filter(|name| name.as_bytes().starts_with(stem.as_bytes())) {
         let directory = parent.join(name);
@@ -124,7 +130,7 @@ fn sweep(parent: &Path, stem: &OsString, keep: &dyn Fn(&Path)) {
         }
         let Ok(lock) = own::open_to_read(&directory.join(LOCK)) else { continue };
         if lock.try_lock().is_ok() {
-            keep(&directory);
+            show(&directory);
             let _ = own::remove(&directory);
         }
     }

@@ -20,6 +20,7 @@ use super::holes::{self, Piece};
 use super::walk::walk;
 use super::{Compressor, INNER_CONFIG};
 use crate::failure::{cause, failed};
+use crate::own;
 
 const BLOCK: usize = 512;
 
@@ -41,7 +42,8 @@ pub(super) fn write_file(
     compressed(&mut file, compressor.unwrap_or(Compressor::None), &mut |out| {
         write(root, config, out)
     })?;
-    file.flush().map_err(|error| failed("write", path, &error))
+    let file = file.into_inner().map_err(|error| failed("write", path, error.error()))?;
+    own::close(file).map_err(|error| failed("write", path, &error))
 }
 
 /// Calls for what comes before compression.

@@ -287,24 +287,29 @@ impl Extended {
     fn read(&mut self, contents: &[u8]) -> Result<(), Cause> {
         let records = records(contents).ok_or("an extended header is damaged")?;
         for (name, value) in records {
-            // A record without a value takes back what others said (pax(1)); an attribute may be empty.
-            let given = (!value.is_empty()).then_some(value);
-            let taken = match name {
-                b"path" => Some(self.name = given.map(<[u8]>::to_vec)),
-                b"linkpath" => Some(self.link = given.map(<[u8]>::to_vec)),
-                b"size" => optional(given, decimal).map(|size| self.size = size),
-                b"mtime" => optional(given, time).map(|time| self.modified = time),
-                b"GNU.sparse.name" => Some(self.sparse_name = given.map(<[u8]>::to_vec)),
-                _ => match (name.strip_prefix(b"SCHILY.xattr."), name.strip_prefix(b"GNU.sparse."))
-                {
-                    (Some(name), _) => Some(self.xattrs.push((name.to_vec(), value.to_vec()))),
-                    (None, Some(name)) => self.sparse.take(name, value),
-                    (None, None) => Some(()),
-                },
-            };
+            let taken = self.take(name, value);
             taken.ok_or_else(|| format!("the record {} makes no sense", names::shown(name)))?;
         }
         Ok(())
+    }
+
+    /// Takes a record; nothing if it makes no sense. One without a value takes back what others said
+    /// (pax(1)), but an attribute may be empty.
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Option<()> {
+        let given = (!value.is_empty()).then_some(value);
+        match name {
+            b"path" => self.name = given.map(<[u8]>::to_vec),
+            b"linkpath" => self.link = given.map(<[u8]>::to_vec),
+            b"size" => self.size = optional(given, decimal)?,
+            b"mtime" => self.modified = optional(given, time)?,
+            b"GNU.sparse.name" => self.sparse_name = given.map(<[u8]>::to_vec),
+            _ => match (name.strip_prefix(b"SCHILY.xattr."), name.strip_prefix(b"GNU.sparse.")) {
+                (Some(name), _) => self.xattrs.push((name.to_vec(), value.to_vec())),
+                (None, Some(name)) => self.sparse.take(name, value)?,
+                (None, None) => {}
+            },
+        }
+        Some(())
     }
 }
 

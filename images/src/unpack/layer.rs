@@ -171,6 +171,7 @@ impl Layer<'_> {
                 self.xattrs(&file, member)?;
                 fchmod(&file, Mode::from_raw_mode(mode)).map_err(cause)?;
                 futimens(&file, &tree::times(member.modified)).map_err(cause)?;
+                own::close(file).map_err(|error| super::from_io(&error))?;
             }
             Kind::Symlink(target) => {
                 match target.len() {

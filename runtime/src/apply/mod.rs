@@ -34,7 +34,7 @@ use crate::seccomp::{Filter, Flag};
 use crate::sys::file::Making;
 use crate::sys::line::Line;
 use crate::sys::meeting::Locked;
-use crate::sys::{MountFlags, copy, file, group, meeting as namespaces, mount, process};
+use crate::sys::{MountFlags, copy, file, group, helper, meeting as namespaces, mount, process};
 use crate::text::Text;
 use crate::variables;
 
@@ -111,6 +111,10 @@ pub fn apply(plan: &Plan, keepers: Keepers, image: Option<Image>) -> Ended<'_> {
         Some(Making::begin(plan.steps.iter().filter_map(mode).fold(0, |all, mode| all | mode)));
     let mut process = Process { keepers: Some(keepers), image, making, ..Process::default() };
     process.has_company = plan.steps.iter().any(|step| brings_company(&step.action));
+    if process.has_company || plan.steps.iter().any(|step| makes_pipes(&step.action)) {
+        // What is opened by other calls than those for files takes the lowest number, too.
+        helper::fill_standard_streams();
+    }
     let forks = |step: &Step| matches!(step.action, Action::Supervise | Action::Source { .. });
     if plan.steps.iter().any(forks) {
         // Before /proc may be of other processes than this.
@@ -141,6 +145,12 @@ fn mode(step: &Step) -> Option<u32> {
         Action::Directory { mode, .. } | Action::File { mode, .. } => Some(mode),
         _ => None,
     }
+}
+
+/// Whether descriptors are made that are no files.
+fn makes_pipes(action: &Action) -> bool {
+    use Action::{Join, Limit, Scope, Source, Unpack};
+    matches!(action, Join { .. } | Limit { .. } | Scope { .. } | Source { .. } | Unpack { .. })
 }
 
 /// Whether other processes than this one come into its namespaces before it executes the command.
@@ -239,18 +249,9 @@ impl Process {
             Action::Isolate => self.isolate(),
             Action::Supervise => self.supervise(),
             Action::Join { pid, processes } => {
-                namespaces::join(*pid, *processes)?;
-                self.let_go_of_host();
-                Ok(())
+                namespaces::join(*pid, *processes).map(|()| self.let_go_of_host())
             }
-            Action::Unshare { uid, gid } => {
-                unshare(*uid, *gid)?;
-                if self.has_company {
-                    // Not before: the maps of a process that is closed are closed to itself, too.
-                    process::close_to_others();
-                }
-                Ok(())
-            }
+            Action::Unshare { uid, gid } => self.unshare(*uid, *gid),
             Action::Tmpfs { target, mode, size } => tmpfs(target, *mode, size.as_deref()),
             Action::Conceal { path } => conceal(path),
             Action::Directory { path, mode } => process::make_directory(path.as_path(), *mode),
@@ -296,20 +297,39 @@ impl Process {
             Action::Restrict { capabilities } => restrict(*capabilities),
             Action::Filter { filter } => load(filter),
             Action::Source { shell, scripts, environment } => {
-                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-                let alone = self.alone.ok_or(Errno::EINVAL)?;
-                self.sourced =
-                    Some(source::run(keepers.source, alone, shell, scripts, environment)?);
-                Ok(())
+                self.source(shell, scripts, environment)
             }
             Action::Execute { arguments, search, environment, changes } => {
-                let Some(set) = self.sourced.take() else {
-                    return self.execute(arguments, search, environment);
-                };
-                let environment = source::finish(set, environment, changes)?;
-                self.execute(arguments, &variables::search(&environment), &environment)
+                if let Some(set) = self.sourced.take() {
+                    let environment = source::finish(set, environment, changes)?;
+                    return self.execute(arguments, &variables::search(&environment), &environment);
+                }
+                self.execute(arguments, search, environment)
             }
         }
+    }
+
+    /// Has the image's scripts set variables.
+    fn source(
+        &mut self,
+        shell: &Text,
+        scripts: &[Text],
+        environment: &[Variable],
+    ) -> Result<(), Errno> {
+        let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+        let alone = self.alone.ok_or(Errno::EINVAL)?;
+        self.sourced = Some(source::run(keepers.source, alone, shell, scripts, environment)?);
+        Ok(())
+    }
+
+    /// Makes the namespaces, and closes this process to those who come.
+    fn unshare(&self, uid: Map, gid: Map) -> Result<(), Errno> {
+        unshare(uid, gid)?;
+        // Not before: the maps of a process that is closed are closed to itself, too.
+        if self.has_company {
+            process::close_to_others();
+        }
+        Ok(())
     }
 
     /// Meets the other ranks of the step, if there are any.

@@ -39,7 +39,8 @@ type Start = fn(Alone, &Path, &ExecImage) -> Result<Vec<u8>, Errno>;
 ///
 /// # Errors
 ///
-/// `ECANCELED` if the shell ends before they are through; the errno of fork(2).
+/// `ECANCELED` if the shell ends before they are through; the errno of
+/// making a process.
 pub(super) fn run(
     start: Start,
     alone: Alone,

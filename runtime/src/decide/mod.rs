@@ -19,6 +19,7 @@ mod tree;
 pub mod unpacked;
 mod wire;
 pub mod writable;
+mod written;
 
 use std::ffi::OsStr;
 use std::mem;
@@ -88,6 +89,7 @@ pub fn plan(request: &Request, host: &Host, kernel: &Kernel, image: &Image) -> R
     let environment::Decided { variables, sourced } = environment;
     let mut execute = execute(request, image, &tree, variables);
     writable::check_command(request, image, &tree, &execute.action, &directory)?;
+    written::check_ends(&execute)?;
     served::announce(&mut steps, &tree, &execute.action, &directory);
     if wire::is_first(host) {
         notes.extend(match mpi {
@@ -155,6 +157,7 @@ fn draft<'a>(
     notes: &mut Vec<Note>,
 ) -> Result<Draft<'a>> {
     let Basis { host, image, .. } = basis;
+    written::check_commas(request, host)?;
     let wanted = mounts::wanted(request, host, image, mem::take(&mut edits.mounts), notes)?;
     let mut placer = Placer::new(basis, notes);
     let mut placed = Vec::new();

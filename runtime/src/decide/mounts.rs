@@ -22,7 +22,7 @@ const SYSTEM: [&str; 8] = ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", 
 const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Directories for temporary files, which an option can make the command's own.
-const TEMPORARY: [&str; 1] = ["/tmp"];
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Collects all mounts, decides which of them win, and orders them: outer ones first.
 ///
@@ -76,7 +76,7 @@ fn is_temporary(path: &Path) -> bool {
     TEMPORARY.iter().any(|directory| path == Path::new(directory))
 }
 
-/// The host's `/tmp` and `$TMPDIR`, or an empty `/tmp` in which `$TMPDIR` still exists.
+/// The host's `/tmp`, `/var/tmp` and `$TMPDIR`, or empty ones, in which `$TMPDIR` still exists.
 fn temporary(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note>) -> Vec<Mount> {
     let named = named_temporary(host);
     let is_below = |path: &PathBuf| TEMPORARY.iter().any(|tmp| is_in(path, Path::new(tmp)));
@@ -89,6 +89,7 @@ fn temporary(request: &Request, host: &Host, image: &Image, notes: &mut Vec<Note
         let below = below.map(|path| mount(Content::Directory, path, origin));
         return TEMPORARY.iter().map(empty).chain(below).collect();
     }
+    host.files.look_along(Path::new("/var/tmp"));
     let shown = |path: &&str| bind(PathBuf::from(path), true, &Origin::Default);
     let named = named
         .into_iter()
@@ -106,7 +107,10 @@ fn can_show_tmpdir(
     request: &Request,
     notes: &mut Vec<Note>,
 ) -> bool {
-    let reason = if has_files(image, path) {
+    let reason = if !matches!(host.find(path), Ok(Some(_))) {
+        // Nothing of the host's to be shown.
+        return true;
+    } else if has_files(image, path) {
         "the image has files there".to_owned()
     } else if let Some(origin) = request.no_home.as_ref().filter(|_| shows_home(path, host)) {
         format!("{origin} leaves it out")
@@ -209,7 +213,7 @@ pub(super) fn no_source(source: &Path, origin: &Origin) -> Note {
 }
 
 fn asked_bind(asked: &Asked<Bind>, host: &Host) -> Result<Mount> {
-    let Bind { source, target, read_only, optional, recursive } = &asked.value;
+    let Bind { source, target, read_only, optional, recursive, .. } = &asked.value;
     let source = host.cwd.join(source);
     let target = target.clone().unwrap_or_else(|| clean(&source));
     if target == Path::new("/") {

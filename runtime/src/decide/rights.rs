@@ -11,7 +11,7 @@ use crate::look::host::Host;
 use crate::look::kernel::Kernel;
 use crate::origin::Origin;
 use crate::plan::{Action, Capabilities, Note, Step};
-use crate::request::{Request, Seccomp};
+use crate::request::{Asked, Join, Request, Seccomp};
 use crate::seccomp::profile::{self, Circumstances};
 use crate::seccomp::{Filter, fakeroot};
 
@@ -26,6 +26,7 @@ pub(super) fn decide(
     kernel: &Kernel,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Step>> {
+    check_filter(request, host)?;
     let capabilities = ids::capabilities(request, host);
     let asked = request.rights.drop.as_ref().or(request.rights.keep.as_ref());
     let origin = asked.map(|asked| &asked.origin).or(request.root.as_ref());
@@ -46,6 +47,19 @@ pub(super) fn decide(
         steps.push(Action::Filter { filter: Box::new(filter) }.asked_by(&asked.origin));
     }
     Ok(steps)
+}
+
+/// A command comes to a container whose commands are under a filter only if it is said which one it has.
+fn check_filter(request: &Request, host: &Host) -> Result<()> {
+    let Some(Asked { value: Join::Process(pid), origin }) = &request.join else { return Ok(()) };
+    if request.rights.says_seccomp || !host.has_more_filters(*pid) {
+        return Ok(());
+    }
+    let reason = "its system calls are filtered, and no kernel tells by which profile";
+    Err(Error::new(format!("join the container of process {pid}"), reason).asked_by(origin).hint(
+        "give the profile that it was started with: --seccomp=PROFILE\n\
+         or start the command without a filter, if you trust it: --seccomp=unconfined",
+    ))
 }
 
 /// The capabilities the command starts with.

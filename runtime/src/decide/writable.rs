@@ -79,7 +79,8 @@ pub fn if_no_image(request: &Request, image: &Image) -> Option<String> {
 }
 
 fn perhaps_no_image(request: &Request, image: &Image) -> String {
-    format!("{} is perhaps no image.\n{}", quoted(&image.root), not_meant(request))
+    let (image, meant) = (quoted(&image.root), not_meant(request));
+    format!("{}\nor {image} is perhaps no image. {meant}", hints::NO_PROGRAM)
 }
 
 /// Who asked for the image to be written to.

@@ -21,8 +21,9 @@ pub(super) const HINTS: &[Hint] = &[
         errnos: &[Errno::ECHILD, Errno::EAGAIN, Errno::ENOMEM],
         when: ALWAYS,
         text: |_| {
-            "a process of its own serves the image, and it could not be started; see ulimit -u, \
-             and the memory limit of the job"
+            "a process of its own serves the image, and it could not be started: it takes 30 MB of memory \
+             (ulimit -v, ulimit -d) within the limit of the job, and some threads (ulimit -u)\n\
+             limits for the command alone: hrun IMAGE sh -c 'ulimit ...; exec COMMAND'"
                 .to_owned()
         },
     },
@@ -32,7 +33,8 @@ pub(super) const HINTS: &[Hint] = &[
         when: ALWAYS,
         text: |_| {
             "an image takes two to four times the room when it is unpacked; choose a larger disk \
-             of this node: --unpack=DIR"
+             of this node: --unpack=DIR\n\
+             and see that ulimit -f lets files be as large as those of the image"
                 .to_owned()
         },
     },
@@ -67,8 +69,8 @@ pub(super) const HINTS: &[Hint] = &[
         errnos: &[Errno::ECHILD, Errno::EAGAIN, Errno::ENOMEM],
         when: ALWAYS,
         text: |_| {
-            "it takes a process of its own, which could not be started or was killed; see ulimit -u, \
-             and the memory limit of the job"
+            "it takes a process of its own, which could not be started or was killed; see ulimit -u, -v, -d and \
+             -t, and the memory limit of the job"
                 .to_owned()
         },
     },
@@ -97,8 +99,8 @@ pub(super) const HINTS: &[Hint] = &[
         when: ALWAYS,
         text: |_| {
             "the image is packed, and the process that served it to this step, hrun-image, is gone: \
-             somebody killed it,\nor the kernel did for want of memory (sacct, dmesg); start the step \
-             again, with more memory, or with --unpack"
+             somebody killed it,\nor the kernel did for want of memory (sacct, dmesg) or for a limit (ulimit -v, \
+             -d, -t); start the step again, with more, or with --unpack"
                 .to_owned()
         },
     },

@@ -122,6 +122,13 @@ impl DirectoryTree {
         })
     }
 
+    /// Looks at all directories of a path at once, where they are real ones.
+    pub fn look_along(&self, path: &Path) {
+        if file::is_plain_directory(&self.outside(path)) {
+            self.learn_directory(path);
+        }
+    }
+
     /// Whether something exists at a path, wherever symbolic links lead within the tree.
     pub fn holds(&self, path: &Path) -> bool {
         if let Some(directory) = self.open.get()

@@ -156,6 +156,21 @@ impl Host {
         theirs.is_some_and(|theirs| namespace("self").is_some_and(|own| own != theirs))
     }
 
+    /// Whether system calls of a process are filtered by more than those of this one are. No kernel tells an
+    /// ordinary user what a filter says.
+    pub fn has_more_filters(&self, pid: u32) -> bool {
+        let filters = |process: &str| {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            let field = |name: &str| {
+                let value = status.lines().find_map(|line| line.strip_prefix(name));
+                value.and_then(|value| value.trim().parse::<u32>().ok())
+            };
+            // Before Linux 5.9 they are not counted.
+            field("Seccomp_filters:").or_else(|| field("Seccomp:")).unwrap_or(0)
+        };
+        self.is_real && filters(&pid.to_string()) > filters("self")
+    }
+
     /// Whether the caller may neither read nor write what is at a path of the host.
     pub fn is_closed(&self, path: &Path) -> bool {
         let path = self.files.outside(path);

@@ -97,7 +97,10 @@ impl Image {
             Err(Errno::ENOTDIR) if path.exists() => return Err(no_file(named)),
             result => result.map_err(fail)?,
         };
-        let bundle = metadata::bundle(&tree).map_err(|error| error.hint(METADATA_HINT))?;
+        let bundle = metadata::bundle(&tree, &path).map_err(|error| match error.hint {
+            Some(_) => error,
+            None => error.hint(METADATA_HINT),
+        })?;
         let tree = match &bundle.root {
             Some(root) => {
                 let files = open(root)?;

@@ -61,20 +61,31 @@ pub struct Bundle {
 
 /// Looks for an OCI configuration beside the root directory.
 ///
-/// The named directory may be the bundle or, called `rootfs`, its root directory.
+/// The named directory may be the bundle or, called `rootfs`, its root directory; `path` is what it
+/// was called.
 ///
 /// # Errors
 ///
 /// Fails if there is a configuration and it cannot be read.
-pub fn bundle(tree: &DirectoryTree) -> Result<Bundle> {
-    let Bundle { root, config } = beside(tree)?;
+pub fn bundle(tree: &DirectoryTree, path: &Path) -> Result<Bundle> {
+    let Bundle { root, config } = beside(tree, path)?;
     Ok(Bundle { root, config: config.map(Config::checked).transpose()? })
 }
 
-fn beside(tree: &DirectoryTree) -> Result<Bundle> {
+fn beside(tree: &DirectoryTree, path: &Path) -> Result<Bundle> {
     let named = tree.root();
     let is = |name: &str, kind| tree.kind(&Path::new("/").join(name)) == Ok(Some(kind));
-    let has_root = is("rootfs", Kind::Directory);
+    let is_link = is("rootfs", Kind::Link);
+    let has_root = is("rootfs", Kind::Directory) || is_link && named.join("rootfs").is_dir();
+    let leads_nowhere = || {
+        let root = named.join("rootfs");
+        let reason = format!("{} is a link that leads to no directory", root.display());
+        Error::new(format!("use {} as an image", named.display()), reason)
+            .hint("point it to the root directory, in the bundle itself")
+    };
+    if is_link && !has_root && is("image.json", Kind::File) {
+        return Err(leads_nowhere());
+    }
     if has_root && is("image.json", Kind::File) {
         let config = read_image_configuration(&named.join("image.json"))?;
         return Ok(Bundle { root: Some(named.join("rootfs")), config });
@@ -85,14 +96,19 @@ fn beside(tree: &DirectoryTree) -> Result<Bundle> {
             Ok((root, config)) if root.is_dir() => {
                 return Ok(Bundle { root: Some(root), config: Some(config) });
             }
+            Ok((root, _)) if is_link && root == named.join("rootfs") => {
+                return Err(leads_nowhere());
+            }
             Err(error) if has_root => return Err(error),
             // Any application may have a file of that name.
             Ok(_) | Err(_) => {}
         }
     }
-    if named.file_name() != Some(OsStr::new("rootfs")) {
+    // A root directory may be a link in its bundle, and is known by where that lies then.
+    let is_root = |path: &&Path| path.file_name() == Some(OsStr::new("rootfs"));
+    let Some(named) = [path, named].into_iter().find(is_root) else {
         return Ok(Bundle::default());
-    }
+    };
     let config = match named.with_file_name("image.json") {
         file if file.is_file() => read_image_configuration(&file)?,
         _ => match named.with_file_name("config.json") {

@@ -14,7 +14,7 @@ use squashfs::{Budget, Flaw, Inode, Part, Squashfs};
 use super::files::{Files, Kind, OpenFiles, Opened};
 use crate::elf::Source;
 use crate::paths::names;
-use crate::sys::file;
+use crate::sys::{file, helper};
 
 /// No file that is read as a whole is larger.
 const SIZE_LIMIT: u64 = 64 << 20;
@@ -22,6 +22,9 @@ const SIZE_LIMIT: u64 = 64 << 20;
 /// What is kept of an image, by whoever serves it too: the kernel keeps what was read, so this is for
 /// what is read in pieces. A plan is made of a hundredth of it.
 const BUDGET: Budget = Budget { metadata: 16 << 20, data: 32 << 20 };
+
+/// The same under a limit of memory.
+const LITTLE: Budget = Budget { metadata: 1 << 20, data: 4 << 20 };
 
 /// What is read of an image's two ends, in bytes, to tell it from others.
 const PIECE: usize = 64 << 10;
@@ -56,7 +59,8 @@ impl PackedTree {
     /// Says why it is none that can be read.
     pub fn open(path: &Path, source: file::File, offset: u64) -> Result<Self, Flaw> {
         let descriptor = source.as_fd().as_raw_fd();
-        let image = Squashfs::open(Box::new(Part { source, offset }), BUDGET)?;
+        let budget = if helper::memory_limit().is_some() { LITTLE } else { BUDGET };
+        let image = Squashfs::open(Box::new(Part { source, offset }), budget)?;
         image.root()?;
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         Ok(PackedTree { path, offset, image: Arc::new(image), descriptor })

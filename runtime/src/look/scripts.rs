@@ -45,7 +45,12 @@ pub(super) fn inside(tree: &Contents) -> Result<Option<Config>> {
     if is(OLD_ENVIRONMENT, Kind::File) && OLD_FILES.iter().any(is_there) {
         return old_singularity(tree).map(Some);
     }
-    enroot(tree)
+    // As files, of which nobody but enroot reads the start script: a directory is asked no more than it
+    // has to be.
+    match tree {
+        Contents::Packed(_) => enroot(tree),
+        Contents::Directory(_) => Ok(None),
+    }
 }
 
 /// Reads labels and run script, and finds the scripts of the environment.

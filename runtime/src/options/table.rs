@@ -31,7 +31,8 @@ pub const OPTIONS: &[Row] = &[
         help: "Shows the host's SRC, a file or directory, at DST (default: the same path)",
         manual: "DST is created if the image lacks it; nothing is written to the image or the host. \
                  OPT is ro, rw, optional (a missing SRC is passed over) or norec (without what is \
-                 mounted below SRC). Several binds may stand in one value, separated by commas. \
+                 mounted below SRC). Several binds may stand in one value, separated by commas; \
+                 \\, and \\: are letters of a path. \
                  A DST below another bind works in any order of options. What hrun would show \
                  below DST by itself gives way.",
         ..FLAG
@@ -44,7 +45,7 @@ pub const OPTIONS: &[Row] = &[
         section: Section::Files,
         help: "The same as --bind, as docker and podman write it",
         manual: "Understands src, source, dst, destination, target, ro, readonly, rw, optional and \
-                 norec; paths may hold colons.",
+                 norec; paths may hold colons, and commas in double quotes: \"src=/a,b\".",
         ..FLAG
     },
     Row {
@@ -55,8 +56,8 @@ pub const OPTIONS: &[Row] = &[
         takes: Takes::Value("DIR"),
         section: Section::Files,
         help: "Starts the command in DIR",
-        manual: "Without it the command starts in the current directory if that is visible inside, \
-                 else in the image's WORKDIR, else in the home directory, else in /.",
+        manual: "Without it the command starts in the current directory: see WHERE THE COMMAND \
+                 STARTS.",
         ..FLAG
     },
     Row {
@@ -87,6 +88,8 @@ pub const OPTIONS: &[Row] = &[
         takes: Takes::OptionalValue("SIZE"),
         section: Section::Files,
         help: "Gives the command an empty /tmp in memory, SIZE (512m, 2g, 10%) at most",
+        manual: "/var/tmp is another one, as large. A current directory below them is shown in them \
+                 all the same; /tmp itself is hidden even where it is the current directory.",
         ..FLAG
     },
     Row {
@@ -94,7 +97,7 @@ pub const OPTIONS: &[Row] = &[
         long: "contain",
         section: Section::Files,
         help: "Hides home, current directory and /tmp; the home directory and /tmp are empty",
-        manual: "The empty directories live in memory. Binds asked for by option, variable or \
+        manual: "/var/tmp is empty, too. The empty directories live in memory. Binds asked for by option, variable or \
                  configuration are still made.",
         ..FLAG
     },
@@ -151,7 +154,8 @@ pub const OPTIONS: &[Row] = &[
         help: "Looks in DIR for an image that is given by name",
         manual: "IMAGE is a name if there is no such file: debian:12 is what himage pull debian:12 has put \
                  there. Without it the store is $XDG_DATA_HOME/hrun, or ~/.local/share/hrun; himage \
-                 uses the same, and the same variable and configuration.",
+                 uses the same, and the same variable and configuration. Of several, with colons \
+                 between them, the first that has the image counts; an empty name is your own.",
         ..FLAG
     },
     Row {

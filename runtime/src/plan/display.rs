@@ -102,19 +102,24 @@ fn step_rows(step: &Step) -> Vec<[String; 3]> {
             let scripts = scripts.iter();
             return scripts.map(|script| row("source", format!("{script} (by {shell})"))).collect();
         }
-        Action::Execute { arguments, environment, changes, .. } => {
-            let whether = if changes.is_empty() { "" } else { " (unless the scripts set it)" };
-            let variables = environment.iter().map(|variable| {
-                let assignment = format!("{}={}{whether}", variable.name, variable.value);
-                ["set".to_owned(), assignment, variable.origin.to_string()]
-            });
-            let changes = changes.iter().map(|change| change_row(change, &step.origin));
-            let mut rows: Vec<[String; 3]> = variables.chain(changes).collect();
-            rows.push(row("run", words(arguments)));
-            return rows;
-        }
+        Action::Execute { .. } => return execute_rows(step),
     };
     vec![rows]
+}
+
+/// A line for each variable, each change of them, and the command.
+fn execute_rows(step: &Step) -> Vec<[String; 3]> {
+    let Action::Execute { arguments, environment, changes, .. } = &step.action else {
+        return Vec::new();
+    };
+    let whether = if changes.is_empty() { "" } else { " (unless the scripts set it)" };
+    let variables = environment.iter().map(|variable| {
+        let assignment = format!("{}={}{whether}", variable.name, variable.value);
+        ["set".to_owned(), assignment, variable.origin.to_string()]
+    });
+    let changes = changes.iter().map(|change| change_row(change, &step.origin));
+    let run = ["run".to_owned(), words(arguments), step.origin.to_string()];
+    variables.chain(changes).chain([run]).collect()
 }
 
 /// What is done when scripts of the image have set variables.

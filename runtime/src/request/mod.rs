@@ -61,6 +61,21 @@ pub struct Bind {
     pub optional: bool,
     /// Take along what is mounted below the source.
     pub recursive: bool,
+    /// The path that the source would be the end of if a comma before it were a letter.
+    pub whole: Option<PathBuf>,
+}
+
+impl Default for Bind {
+    fn default() -> Self {
+        Bind {
+            source: PathBuf::new(),
+            target: None,
+            read_only: false,
+            optional: false,
+            recursive: true,
+            whole: None,
+        }
+    }
 }
 
 /// One change of the environment; they count in order.
@@ -330,7 +345,7 @@ impl Merge {
                 request.env.push(asked(edit, &origin));
             }
             Name::SetEnv0 => request.env.push(asked(EnvEdit::Records(value.into()), &origin)),
-            Name::UnsetEnv => request.env.push(asked(EnvEdit::Unset(value.into()), &origin)),
+            Name::UnsetEnv => request.env.push(asked(parse::omit(value).map_err(refuse)?, &origin)),
             Name::EnvNoExpand => self.env_is_literal = on,
             Name::Env => request.env.push(asked(parse::env(value).map_err(refuse)?, &origin)),
             Name::CleanEnv => request.clean_env = flag(),

@@ -23,6 +23,8 @@ pub enum Seccomp {
 pub struct Rights {
     /// The filter.
     pub seccomp: Option<Asked<Seccomp>>,
+    /// Somebody has said which, be it none.
+    pub says_seccomp: bool,
     /// Capabilities to keep; the origin is that of the strongest layer.
     pub keep: Option<Asked<Set>>,
     /// Capabilities to take away from these.
@@ -36,6 +38,7 @@ impl Rights {
             Name::CapKeep => more(&mut self.keep, value, origin),
             Name::CapDrop => more(&mut self.drop, value, origin),
             _ => {
+                self.says_seccomp = true;
                 self.seccomp =
                     seccomp(value)?.map(|seccomp| Asked { value: seccomp, origin: origin.clone() });
                 Ok(())

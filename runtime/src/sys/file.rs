@@ -5,13 +5,13 @@
 //! (docs/decisions/0004).
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlink};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat2, readlink};
 use nix::libc;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -26,6 +26,15 @@ const READ_SIZE: usize = 4 << 10;
 
 /// No file that hrun reads is larger; a device would never end.
 const SIZE_LIMIT: usize = 64 << 20;
+
+/// Whether a path leads to a directory, and by no symbolic link; one call for all of its components.
+/// Before Linux 5.6 it is not known.
+pub fn is_plain_directory(path: &Path) -> bool {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(AT_FDCWD, path, how).map(leave_open).is_ok()
+}
 
 /// Reads a regular file; a symbolic link at its end is not followed, and a pipe is empty.
 ///
@@ -117,7 +126,10 @@ pub fn make_file(path: &Path, mode: u32, contents: &[u8]) -> Result<(), Errno> {
 ///
 /// The errno of open(2) or write(2).
 pub fn write_setting(path: &str, text: &str) -> Result<(), Errno> {
-    write_all(open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?, text.as_bytes())
+    write_all(
+        open(Path::new(path), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?,
+        text.as_bytes(),
+    )
 }
 
 fn write_all(file: OwnedFd, contents: &[u8]) -> Result<(), Errno> {
@@ -246,6 +258,25 @@ pub type Device = OwnedFd;
 pub fn open_device(path: &Path) -> Result<Device, Errno> {
     open(path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
 }
+
+/// Opens a file under a number that is none of the standard streams': where one of those is closed, the
+/// command finds it closed, and hrun has the null device there until then.
+///
+/// The kernel gives the lowest number that is free (open(2)), so nothing has to be asked before.
+fn open(path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
+    let file = nix::fcntl::open(path, flags, mode)?;
+    if file.as_raw_fd() >= FIRST_OWN {
+        return Ok(file);
+    }
+    let above = fcntl(&file, FcntlArg::F_DUPFD_CLOEXEC(FIRST_OWN))?;
+    drop(file);
+    super::helper::fill_standard_streams();
+    // SAFETY: fcntl has just made it, and nothing else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(above) })
+}
+
+/// The lowest descriptor that is no standard stream.
+const FIRST_OWN: RawFd = 3;
 
 /// An open directory.
 #[derive(Debug)]

@@ -202,6 +202,12 @@ pub fn memory_limit() -> Option<u64> {
     least.filter(|least| *least != RLIM_INFINITY)
 }
 
+/// How many processes its user may have, as far as this process may make one; nothing if there is no limit.
+pub fn process_limit() -> Option<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NPROC).ok()?;
+    (hard != RLIM_INFINITY).then_some(hard)
+}
+
 /// Puts the null device in the place of standard streams that are closed, for hrun itself: what it opens would
 /// have their numbers otherwise. The command finds them closed again.
 pub fn fill_standard_streams() {

@@ -16,7 +16,7 @@ const LARGE: usize = 16 << 10;
 
 /// How much the kernel is asked for at once: one call costs less than a page fault for each page.
 /// The first is as much as every start uses.
-const PREPARED: [usize; 2] = [80 << 10, 16 << 10];
+const PREPARED: [usize; 2] = [96 << 10, 16 << 10];
 
 /// An allocator that hands out one piece of memory from the front to the back.
 ///

@@ -13,7 +13,7 @@ use super::Scene;
 use super::files::application_profile;
 use super::gpus::{self, Gpu};
 use super::mig;
-use super::selection::{Chosen, Selection, Writer, choose, open};
+use super::selection::{Chosen, Selection, Writer, choose, of_launcher, open};
 use super::visible::{self, Change};
 use crate::edits::Edits;
 use crate::error::Result;
@@ -21,7 +21,7 @@ use crate::inject::devices;
 use crate::look::directory::DirectoryTree;
 use crate::look::files::{self, Files};
 use crate::look::host::Host;
-use crate::origin::Origin;
+use crate::origin::{Layer, Origin};
 use crate::request::Request;
 
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
@@ -45,9 +45,12 @@ pub(super) fn show(scene: &Scene, edits: &mut Edits) -> Result<Vec<String>> {
         None => gpus::look_at_nodes(files, host),
     };
     let chosen = match &list {
-        Some((selection, asker)) => {
+        Some((selection, Writer::User, asker)) => {
             choose(selection, &gpus).map_err(|error| error.asked_by(asker))?
         }
+        Some((selection, Writer::Launcher, asker)) => of_launcher(selection.clone(), &gpus)
+            .and_then(|selection| choose(&selection, &gpus))
+            .map_err(|error| error.asked_by(asker))?,
         None => Chosen { gpus: open(&gpus), mig: Vec::new() },
     };
     let is_narrowed = chosen.gpus != open(&gpus) || !chosen.mig.is_empty();
@@ -81,16 +84,25 @@ pub(super) fn show(scene: &Scene, edits: &mut Edits) -> Result<Vec<String>> {
 }
 
 /// The list of GPUs that was given, and who gave it.
-fn list(request: &Request, host: &Host) -> Result<Option<(Selection, Origin)>> {
+fn list(request: &Request, host: &Host) -> Result<Option<(Selection, Writer, Origin)>> {
     let asked = request.gpus.as_ref();
     let option = asked.map(|asked| (asked.value.clone(), Writer::User, asked.origin.clone()));
     let variable = || {
         let (value, origin) = devices::asked_variable(LIST, request, host)?;
+        let origin = match origin {
+            // An error says which variable of many.
+            Origin::Host => Origin::Setting {
+                option: value.to_string_lossy().into_owned(),
+                layer: Layer::Variable(LIST.to_owned()),
+            },
+            origin => origin,
+        };
         Some((value, Writer::Launcher, origin))
     };
     let Some((text, writer, origin)) = option.or_else(variable) else { return Ok(None) };
     let selection = Selection::parse(&text, writer).map_err(|error| error.asked_by(&origin))?;
-    Ok(Some((selection, origin)).filter(|(selection, _)| *selection != Selection::Void))
+    let found = Some((selection, writer, origin));
+    Ok(found.filter(|(selection, ..)| *selection != Selection::Void))
 }
 
 /// The GPUs that were not chosen.

@@ -210,6 +210,61 @@ pub fn choose(selection: &Selection, gpus: &[Gpu]) -> Result<Chosen> {
     Ok(Chosen { gpus: chosen.into_iter().collect(), mig })
 }
 
+/// Finds which GPUs the numbers in a launcher's list mean where a control group closes some: the
+/// node's numbers, as Slurm counts them (`SLURM_JOB_GPUS`), or places among those that open.
+///
+/// As many numbers as GPUs open mean all of those either way.
+///
+/// # Errors
+///
+/// Fails where both are possible and mean different GPUs.
+pub fn of_launcher(selection: Selection, gpus: &[Gpu]) -> Result<Selection> {
+    let open = open(gpus);
+    let Selection::Devices(devices) = &selection else { return Ok(selection) };
+    let number = |device: &Device| match device.name {
+        Name::Place(place) => usize::try_from(place).ok(),
+        _ => None,
+    };
+    let numbers: Option<BTreeSet<usize>> = devices.iter().map(number).collect();
+    let Some(numbers) = numbers.filter(|_| open.len() < gpus.len()) else { return Ok(selection) };
+    if numbers.len() == open.len() && numbers.iter().all(|number| *number < gpus.len()) {
+        return Ok(Selection::All);
+    }
+    let meant = |means: &dyn Fn(usize) -> Option<usize>| {
+        let places = numbers.iter().map(|number| means(*number));
+        let found: Option<BTreeSet<usize>> = places.collect();
+        found.filter(|found| found.iter().all(|place| open.contains(place)))
+    };
+    let by_minor =
+        |number: usize| gpus.iter().position(|gpu| usize::try_from(gpu.minor) == Ok(number));
+    let among_open = meant(&|number| open.get(number).copied());
+    let of_node = [meant(&by_minor), meant(&|number| (number < gpus.len()).then_some(number))];
+    let meanings: BTreeSet<_> = of_node.into_iter().chain([among_open]).flatten().collect();
+    let mut meanings = meanings.into_iter();
+    match (meanings.next(), meanings.next()) {
+        (Some(places), None) => {
+            let local = |place: &usize| open.iter().position(|it| it == place);
+            let local = places.iter().filter_map(local);
+            let device = |place: usize| Device {
+                word: place.to_string(),
+                name: Name::Place(u32::try_from(place).unwrap_or(u32::MAX)),
+            };
+            Ok(Selection::Devices(local.map(device).collect()))
+        }
+        // Which word it is, is said where it is looked for.
+        (None, _) => Ok(selection),
+        (Some(_), Some(_)) => {
+            let reason = "its numbers may be the node's, or places among the GPUs that this job's \
+                          control group opens, which are others";
+            let hint = format!(
+                "write UUIDs, or --gpus with places among those that open\n{}",
+                known(gpus)
+            );
+            Err(Error::new(ATTEMPT, reason).hint(hint))
+        }
+    }
+}
+
 /// What a word turned out to name.
 enum Found {
     Gpu(usize),

@@ -176,3 +176,35 @@ fn a_host_without_gpus_has_none_to_choose() {
     assert_eq!(choose("all"), Ok(Chosen::default()));
     assert!(choose("0").unwrap_err().to_string().contains("this host has no GPU"));
 }
+
+/// Four GPUs whose nodes are counted as the bus is, of which some are open.
+fn with_open(open: [usize; 2]) -> Vec<Gpu> {
+    (0..4).map(|place| gpu(place, place, open.contains(&(place as usize)))).collect()
+}
+
+#[test]
+fn a_launchers_numbers_are_the_nodes_or_those_that_open() {
+    let chosen = |list: &str, open| {
+        let gpus = with_open(open);
+        let selection = of_launcher(parse(list, Writer::Launcher).unwrap(), &gpus)?;
+        choose(&selection, &gpus).map(|chosen| chosen.gpus)
+    };
+    for (list, open, expected) in [
+        // As many as open.
+        ("2,3", [2, 3], vec![2, 3]),
+        ("0,1", [2, 3], vec![2, 3]),
+        ("1,3", [1, 3], vec![1, 3]),
+        // The node's; those that open; both.
+        ("3", [2, 3], vec![3]),
+        ("0", [2, 3], vec![2]),
+        ("0", [0, 3], vec![0]),
+        ("all", [2, 3], vec![2, 3]),
+        ("GPU-cc44-0000-4000", [2, 3], vec![3]),
+    ] {
+        assert_eq!(chosen(list, open).unwrap(), expected, "{list} of {open:?}");
+    }
+    let error = chosen("1", [1, 3]).unwrap_err().to_string();
+    assert!(error.contains("may be the node's, or places") && error.contains("--gpus"), "{error}");
+    let error = chosen("7", [1, 3]).unwrap_err().to_string();
+    assert!(error.contains("there is no GPU \"7\""), "{error}");
+}
