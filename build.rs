@@ -1,4 +1,5 @@
-//! Asks the linker to put side by side what every start runs, where `make` says that it can.
+//! Asks the linker to put side by side what every start runs, where `make` says that it can, and to
+//! leave out what costs a start a call.
 
 #![allow(clippy::disallowed_methods, reason = "cargo tells a build script everything so")]
 
@@ -14,7 +15,7 @@ fn main() {
     }
     println!("cargo::rerun-if-changed={ORDER}");
     let directory = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    // Both are options of lld.
+    // The first two are options of lld.
     let mut arguments = Vec::new();
     if env::var("HRUN_LINK_ORDER").is_ok_and(|asked| asked == "1") {
         arguments.push(format!("--symbol-ordering-file={directory}/{ORDER}"));
@@ -23,6 +24,9 @@ fn main() {
     if let Ok(map) = env::var("HRUN_LINK_MAP") {
         arguments.extend(["--no-demangle".into(), format!("-Map={map}")]);
     }
+    // At fixed addresses the read-only table of a relocated program protects little, and making it so is a
+    // call of every start (docs/decisions/0001).
+    arguments.push("-z,norelro".into());
     for argument in arguments {
         println!("cargo::rustc-link-arg-bin=hrun=-Wl,{argument}");
     }

@@ -281,7 +281,7 @@ fn what_is_no_bind_is_refused() {
         ("", "it names no source"),
         (" , ,", "it names no source"),
         ("/a:/b:readonly", "'readonly' is not one of ro, rw, optional, norec"),
-        ("/a:/b:ro:rw", "has more than SRC:DST:OPT; use --mount"),
+        ("/a:/b:ro:rw", "has more than SRC:DST:OPT; write a colon of a path as \\:"),
         ("/a:b", "destination 'b' is not an absolute path"),
         ("/a:../b", "destination '../b' is not an absolute path"),
         ("/a:/b/../c", "has a '..' in it; write the path without"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,24 +13,11 @@ use nix::unistd::Pid;
 use super::packed::Packed;
 use super::support::groups::Delegated;
 use super::support::live::until;
+use super::support::mark::{marked, with_mark};
 use super::support::run::probe_arguments;
 use super::support::{Image, command, lacks};
 
 const LIMITS: [&str; 3] = ["--cpus=1", "--memory=64m", "--pids-limit=20"];
-
-/// The processes that were started with a mark, and what `ps` calls them: a limit that nothing here comes
-/// near, as helpers of hrun have no environment.
-fn marked(mark: u64) -> Vec<(Pid, String)> {
-    let mark = format!("{:<26}{mark:<21}{mark:<21}bytes", "Max msgqueue size");
-    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let pid: i32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        let is_marked = limits.lines().any(|line| line.trim_end() == mark);
-        is_marked.then(|| (Pid::from_raw(pid), name.trim_end().to_owned()))
-    });
-    processes.collect()
-}
 
 /// Numbers that are the same in each run (xorshift).
 struct Random(u64);
@@ -53,10 +40,7 @@ impl Random {
 /// Gives back the name of the first.
 fn killed(image: &Path, options: &[&str], mark: u64, random: &mut Random) -> Option<String> {
     let run = command(probe_arguments(image, options, "sleep 30"));
-    let mut limited = Command::new("prlimit");
-    limited.arg(format!("--msgqueue={mark}")).arg(run.get_program()).args(run.get_args());
-    limited.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut run = limited.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut run = with_mark(&run, mark).stderr(Stdio::null()).spawn().unwrap();
     random.wait();
     let processes = marked(mark);
     // First a name: there may be one server, and many who run.

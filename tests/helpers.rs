@@ -3,16 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use super::packed::Packed;
 use super::packed_life::keepers;
 use super::support::groups::Delegated;
 use super::support::live::{outcome_in_time, until};
+use super::support::machine::{cover, with_own_mounts};
 use super::support::run::outcome;
 use super::support::scratch::copy_program;
-use super::support::{Image, Live, Scratch, command, lacks, program, rank, real};
+use super::support::{Image, Live, Scratch, command, lacks, program, rank, real, tester};
 
 /// What a command may be, as far as its rights go.
 const RIGHTS: [&[&str]; 3] = [&[], &["--root"], &["--root", "--cap-keep=all"]];
@@ -90,7 +91,7 @@ fn helpers_are_closed_to_those_who_join() {
         all_are_closed(&names, &[&join[..], &["--bind=/usr:/mnt"]].concat(), &packed.path);
         all_are_closed(&["hrun-init", "hrun-ear"], &[&join[..], &["--pid"]].concat(), &packed.path);
         let pid = format!("--join-pid={}", first.pid());
-        let inside = [rights, &[&pid]].concat();
+        let inside = [rights, &[&pid, "--cd=/"]].concat();
         all_are_closed(&["hrun-init", "hrun-ear"], &inside, &packed.path);
         first.say("");
         first.wait();
@@ -170,7 +171,7 @@ fn who_joins_is_not_caught() {
         let pid = format!("--join-pid={}", watcher.pid());
         for _ in 0..50 {
             outcome(command(&options).arg(image.path()).arg("true")).ok();
-            outcome(command([&pid]).args(rights).arg(image.path()).arg("true")).ok();
+            outcome(command([&pid, "--cd=/"]).args(rights).arg(image.path()).arg("true")).ok();
         }
         watcher.say("");
         let (caught, seen) = {
@@ -231,4 +232,23 @@ fn where_ranks_meet_is_not_shown() {
     assert_eq!(outcome(other.args(["sh", "-c", &script])).ok(), "x\n");
     assert!(!file.with_file_name("x").exists());
     waiting.end();
+}
+
+#[test]
+fn a_link_in_the_place_of_the_meeting_leads_nowhere() {
+    if lacks("root") {
+        return;
+    }
+    let (image, home) = (Image::tiny(), &tester().home);
+    let place = format!("/dev/shm/hrun-{}", tester().uid);
+    let kept = Scratch::new();
+    with_own_mounts(|| {
+        cover(Path::new("/dev/shm"), "size=1m");
+        // Another user makes it first; a mount on it would hide what it leads to.
+        symlink(home, &place).unwrap();
+        let words = [image.path().to_str().unwrap(), "ls", home.to_str().unwrap()];
+        let seen = outcome(&mut command(words)).ok();
+        let name = kept.path().file_name().unwrap().to_str().unwrap();
+        assert!(seen.lines().any(|line| line == name), "{seen}");
+    });
 }

@@ -71,11 +71,12 @@ fn a_copy_on_the_node_is_writable_by_its_owner_only() {
     let image = Image::tiny();
     let tool = image.program("opt/tool", "#!/bin/sh\n");
     chmod(&tool, 0o777);
+    chmod(&image.directory("opt/open"), 0o1777);
     let packed = scratch.join("x.sqfs");
     let made = Command::new("mksquashfs").arg(image.path()).arg(&packed).arg("-quiet").output();
     assert!(made.unwrap().status.success());
     own(&packed);
-    let words = ["--unpack", packed.to_str().unwrap(), "ls", "-ld", "/opt/tool", "/var/tmp"];
+    let words = ["--unpack", packed.to_str().unwrap(), "ls", "-ld", "/opt/tool", "/opt/open"];
     let listed = super::support::hrun(words).succeeds();
     assert!(listed.contains("-rwxr-xr-x") && listed.contains("drwxr-xr-t"), "{listed}");
 }

@@ -1,7 +1,9 @@
 //! However a run with limits ends, nothing of it is left: no group, no process.
 
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,39 +13,59 @@ use nix::unistd::Pid;
 
 use super::support::groups::{Delegated, watchers};
 use super::support::live::until;
+use super::support::mark::{marked, with_mark};
 use super::support::run::probe_arguments;
 use super::support::{Image, Live, command, lacks, probe, real};
 
 /// The processes that watch over the groups of runs with a mark.
-fn watching(mark: &str) -> Vec<Pid> {
-    let mark = format!("HRUN_TEST_RUN={mark}");
-    let is_of = |pid: &u32| {
-        let words = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        words.windows(mark.len()).any(|bytes| bytes == mark.as_bytes())
-    };
-    let pids = watchers().into_iter().filter(is_of);
-    pids.map(|pid| Pid::from_raw(pid.try_into().unwrap())).collect()
+fn watching(mark: u64) -> Vec<Pid> {
+    let processes = marked(mark).into_iter().filter(|(_, name)| name == "hrun-limits");
+    processes.map(|(pid, _)| pid).collect()
 }
 
-/// The process that watches over the groups of a run.
-#[track_caller]
-fn watcher(of: &Live) -> Pid {
-    let words = fs::read(format!("/proc/{}/environ", of.pid())).unwrap();
-    let text = String::from_utf8_lossy(&words);
-    let mark = text.split('\0').find_map(|word| word.strip_prefix("HRUN_TEST_RUN=")).unwrap();
-    until("somebody watches", || watching(mark).first().copied())
+/// A mark that no other run has.
+fn new_mark() -> u64 {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    // Below the limit that all have (mq_overview(7)), and apart from those of other suites.
+    u64::from(std::process::id() % 800) << 10 | NUMBER.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A run with limits, and its mark.
+struct Limited {
+    run: Live,
+    mark: u64,
+}
+
+impl Deref for Limited {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.run
+    }
+}
+
+impl DerefMut for Limited {
+    fn deref_mut(&mut self) -> &mut Live {
+        &mut self.run
+    }
+}
+
+impl Limited {
+    /// The process that watches over its groups.
+    #[track_caller]
+    fn watcher(&self) -> Pid {
+        until("somebody watches", || watching(self.mark).first().copied())
+    }
 }
 
 /// A run that waits until its standard input ends, and says so when it has begun.
-fn waiting(groups: &Delegated, options: &[&str], script: &str) -> Live {
-    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+fn waiting(groups: &Delegated, options: &[&str], script: &str) -> Limited {
+    let mark = new_mark();
     let mut run = command([groups.option()]);
     run.args(options).arg(real("bookworm")).args(["sh", "-c", script]);
-    run.env("HRUN_TEST_RUN", format!("{}-{number}.", std::process::id()));
-    let run = Live::start(&mut run);
+    let run = Live::start(&mut with_mark(&run, mark));
     assert_eq!(run.next_line(), "up");
-    run
+    Limited { run, mark }
 }
 
 #[test]
@@ -54,13 +76,14 @@ fn who_watches_has_nothing_of_the_job() {
     let groups = Delegated::new();
     for (option, holds) in [("--cpus=1", vec![]), ("--memory=1g", vec!["2"])] {
         let mut run = waiting(&groups, &[option], "echo up; cat");
-        let watcher = watcher(&run);
+        let watcher = run.watcher();
         let process = |file: &str| Path::new("/proc").join(watcher.to_string()).join(file);
         let held = || {
             let names = fs::read_dir(process("fd")).unwrap().map(|e| e.unwrap().file_name());
             let names = names.map(|name| name.into_string().unwrap()).filter(|name| {
                 let link = fs::read_link(process("fd").join(name)).unwrap_or_default();
-                !link.to_string_lossy().contains("pidfd")
+                let link = link.to_string_lossy();
+                !link.contains("pidfd") && link != "/dev/null"
             });
             names.collect::<Vec<String>>()
         };
@@ -126,7 +149,7 @@ fn a_group_nobody_watches_is_removed_by_the_next_start() {
     }
     let groups = Delegated::new();
     let mut run = waiting(&groups, &["--cpus=1"], "echo up; cat");
-    kill(watcher(&run), Signal::SIGKILL).unwrap();
+    kill(run.watcher(), Signal::SIGKILL).unwrap();
     run.say("");
     assert!(matches!(run.wait(), WaitStatus::Exited(_, 0)));
     assert_eq!(groups.made().len(), 1, "there was nobody to remove it");
@@ -165,17 +188,17 @@ fn kill_at_random(starts: u64) {
         state ^= state << 17;
         state % limit
     };
-    let (parent, mark) = (groups.option(), format!("{}-random-{starts}.", std::process::id()));
+    let (parent, mark) = (groups.option(), new_mark());
     let options = [parent.as_str(), "--cpus=1", "--memory=64m", "--pids-limit=20"];
     let start = |words| {
-        let mut run = command(probe_arguments(image.path(), &options, words));
-        run.env("HRUN_TEST_RUN", &mark).spawn().unwrap()
+        let run = command(probe_arguments(image.path(), &options, words));
+        with_mark(&run, mark).spawn().unwrap()
     };
     for _ in 0..starts {
         let mut run = start("sleep 30");
         sleep(Duration::from_micros(random(12_000)));
         if random(3) == 0 {
-            for watcher in watching(&mark) {
+            for watcher in watching(mark) {
                 let _ = kill(watcher, Signal::SIGKILL);
             }
         }
@@ -184,7 +207,7 @@ fn kill_at_random(starts: u64) {
     }
     assert!(start("exit 0").wait().unwrap().success());
     groups.are_empty_in_time();
-    until("nobody watches any more", || watching(&mark).is_empty().then_some(()));
+    until("nobody watches any more", || watching(mark).is_empty().then_some(()));
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
     let sockets = fs::read_to_string("/proc/net/unix").unwrap();
     assert!(!sockets.contains("hrun"), "{sockets}");

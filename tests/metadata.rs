@@ -317,12 +317,8 @@ fn without_metadata_and_shell_bin_sh_runs() {
 fn a_nul_in_metadata_is_an_error_that_names_it() {
     let cut = Bundle::with_image_configuration(r#"{"Env": ["A=1", "CUT=a\u0000b"]}"#);
     let path = cut.path().to_str().unwrap();
-    hrun([path, "/bin/probe", "env", "A"]).fails(&[
-        "cannot set CUT: there is a NUL in it",
-        "from: image: ",
-        "hint: --unset-env CUT starts without it",
-    ]);
-    assert_eq!(hrun(["--unset-env", "CUT", path, "/bin/probe", "env", "A"]).ok(), "1\n");
+    hrun([path, "/bin/probe", "env", "A"])
+        .fails(&["cannot use the image's metadata in ", "variable CUT has a NUL byte in it"]);
     let cut = Bundle::with_image_configuration(r#"{"Cmd": ["/bin/true", "a\u0000b"]}"#);
-    hrun([cut.path()]).fails(&["cannot run a\\x00b: there is a NUL in it", "from: image: "]);
+    hrun([cut.path()]).fails(&["the command has a NUL byte in it"]);
 }

@@ -1,6 +1,7 @@
 //! What an image says about itself is the same in whatever form and spelling it is said.
 
 use super::metadata::singularity_image;
+use super::packed::Packed;
 use super::support::variables::variables;
 use super::support::{Image, Scratch, as_tester, hrun, outcome, program};
 
@@ -45,7 +46,7 @@ fn a_nul_byte_is_refused_by_name() {
 }
 
 /// What `enroot import` writes beside the files of an image.
-fn enroot_image(local: &str) -> Image {
+fn enroot_image(local: &str) -> Packed {
     let image = Image::tiny();
     image
         .file("etc/environment", "PATH=/opt/app:/bin\nWHO=enroot\nTWO=a b $HOME 'c'\nLINES=x\ny\n");
@@ -57,20 +58,20 @@ fn enroot_image(local: &str) -> Image {
     );
     image.file("etc/rc.local", local);
     image.directory("opt/work");
-    image
+    Packed::new(image.path(), &[])
 }
 
 #[test]
 fn images_of_enroot_have_variables_directory_and_command() {
     let image = enroot_image("# nothing\n");
-    let seen = variables(image.path(), &["WHO", "TWO", "LINES"], &["WHO=host"], &[]);
+    let seen = variables(image.path.as_path(), &["WHO", "TWO", "LINES"], &["WHO=host"], &[]);
     assert_eq!(seen, ["WHO=enroot", "TWO=a b $HOME 'c'", "LINES=x\ny"]);
-    assert_eq!(hrun([image.path()]).ok(), "it's here\n");
-    let away = ["--no-home", "--no-cwd", image.path().to_str().unwrap(), "/bin/probe", "cwd"];
+    assert_eq!(hrun([image.path.as_path()]).ok(), "it's here\n");
+    let away = ["--no-home", "--no-cwd", image.path.to_str().unwrap(), "/bin/probe", "cwd"];
     assert_eq!(hrun(away).ok(), "/opt/work\n");
     // Where more is said than words, the script says it.
     let image = enroot_image("set -- changed\n");
-    assert_eq!(hrun([image.path()]).ok(), "changed\n");
+    assert_eq!(hrun([image.path.as_path()]).ok(), "changed\n");
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl Variables {
 }
 
 /// The directories a command is looked for in: those of `PATH`, and the usual ones if it is unset or
-/// empty. An empty item is none, where execvp(3) takes the current directory (docs/decisions/0032).
+/// empty. An empty item is none, where execvp(3) takes the current directory (docs/decisions/0029).
 pub fn search(environment: &[Variable]) -> Vec<Text> {
     let path = environment.iter().find(|variable| variable.name.as_bytes() == b"PATH");
     let path = path.map(|path| path.value.as_os_str()).filter(|path| !path.is_empty());
@@ -251,6 +251,6 @@ mod tests {
         let usual: Vec<Text> = STANDARD_PATH.split(':').map(Text::from).collect();
         assert_eq!(search(&[]), usual);
         assert_eq!(search(&[path("")]), usual);
-        assert_eq!(search(&[path("/a::b")]), ["/a", ".", "b"].map(Text::from));
+        assert_eq!(search(&[path("/a::b")]), ["/a", "b"].map(Text::from));
     }
 }

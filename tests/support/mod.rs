@@ -8,6 +8,7 @@ pub mod keep;
 pub mod launcher;
 pub mod live;
 pub mod machine;
+pub mod mark;
 pub mod oci;
 pub mod rank;
 pub mod registry;

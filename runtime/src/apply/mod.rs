@@ -4,6 +4,8 @@
 //! for it, whoever calls says how ([`limits::Watch`]).
 #![allow(clippy::disallowed_methods, reason = "this is where the plan is carried out")]
 
+mod calls;
+mod keepers;
 pub mod limits;
 mod meeting;
 mod mountinfo;
@@ -14,13 +16,14 @@ mod unpack;
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
 
-use self::limits::Watch;
+use self::calls::{
+    brings_company, conceal, leave, load, makes_pipes, mode, restrict, tmpfs, unshare,
+};
+pub use self::keepers::{Init, Keepers, Supervised};
 use self::meeting::{Found, Meeting};
 pub use self::serve::{DEVICE, Serve, Served};
 pub use self::source::MARK as SOURCED;
@@ -29,54 +32,13 @@ use crate::cpus::CpuList;
 use crate::look::image::Image;
 use crate::look::packed::PackedTree;
 use crate::paths::inner;
-use crate::plan::{Action, Capabilities, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
-use crate::seccomp::{Filter, Flag};
+use crate::plan::{Action, EnterBy, Map, Plan, ReadOnlyBy, Step, Variable};
 use crate::sys::file::Making;
 use crate::sys::line::Line;
 use crate::sys::meeting::Locked;
-use crate::sys::{MountFlags, copy, file, group, helper, meeting as namespaces, mount, process};
+use crate::sys::{copy, file, group, helper, meeting as namespaces, mount, process};
 use crate::text::Text;
 use crate::variables;
-
-/// Those who stay behind where a plan asks for it; `shim` has them.
-#[derive(Clone, Copy)]
-pub struct Keepers {
-    /// Removes control groups.
-    pub watch: Watch,
-    /// Starts what serves a packed image.
-    pub serve: Serve,
-    /// Unpacks an image.
-    pub unpack: Unpack,
-    /// Removes what was unpacked.
-    pub outlive: Outlive,
-    /// Makes a PID namespace with an init, which ends when nobody has hold of its line.
-    pub isolate: fn(process::Alone, Line) -> Result<Pid, Errno>,
-    /// Has `/proc` show a PID namespace that others have made.
-    pub show: fn(process::Alone) -> Result<(), Errno>,
-    /// Has a program started and ended when it has set its environment, which is given back.
-    pub source: fn(process::Alone, &Path, &process::ExecImage) -> Result<Vec<u8>, Errno>,
-    /// Goes on in a child, and comes back here when that has ended, or ends by the same signal. What keeps an
-    /// init stays open meanwhile.
-    pub supervise: fn(process::Alone, Option<&Init>) -> Result<Supervised, Errno>,
-}
-
-/// Which process comes back from where a plan asks for a supervisor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Supervised {
-    /// The child; it has this number where hrun was started.
-    Child(u32),
-    /// The supervisor, when the child has ended with this status.
-    Ended(u8),
-}
-
-/// The init of a PID namespace.
-#[derive(Debug)]
-pub struct Init {
-    /// It ends when nobody has this open any more.
-    pub line: RawFd,
-    /// The process, if it is a child of this one and nobody else's commands are with it.
-    pub child: Option<Pid>,
-}
 
 /// The host's root once that of the container is the root: it lies on top of it, where the kernel goes on the
 /// way up from the root. With [`EnterBy::MoveMount`] it is the current directory.
@@ -137,26 +99,6 @@ pub fn apply(plan: &Plan, keepers: Keepers, image: Option<Image>) -> Ended<'_> {
         }
     }
     Ended::WithoutCommand
-}
-
-/// The mode of what a step makes.
-fn mode(step: &Step) -> Option<u32> {
-    match step.action {
-        Action::Directory { mode, .. } | Action::File { mode, .. } => Some(mode),
-        _ => None,
-    }
-}
-
-/// Whether descriptors are made that are no files.
-fn makes_pipes(action: &Action) -> bool {
-    use Action::{Join, Limit, Scope, Source, Unpack};
-    matches!(action, Join { .. } | Limit { .. } | Scope { .. } | Source { .. } | Unpack { .. })
-}
-
-/// Whether other processes than this one come into its namespaces before it executes the command.
-fn brings_company(action: &Action) -> bool {
-    use Action::{Isolate, Meet, Outlive, Serve, Supervise};
-    matches!(action, Meet { .. } | Serve { .. } | Outlive { .. } | Isolate | Supervise)
 }
 
 /// Whether carrying out a plan begins by starting hrun again.
@@ -232,6 +174,10 @@ impl Process {
         {
             making.end();
         }
+        self.carry_out(action)
+    }
+
+    fn carry_out(&mut self, action: &Action) -> Result<(), Errno> {
         match action {
             Action::Limit { shared, places, says } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
@@ -263,13 +209,7 @@ impl Process {
                 mount::bind(&self.outside(source), target.as_path(), *recursive)
             }
             Action::Serve { image, offset, first, target } => {
-                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-                let (image, offset) = (image.as_path(), *offset);
-                let is_it = |it: &&PackedTree| it.path() == image && it.offset() == offset;
-                let opened = self.image.as_ref().and_then(|image| image.files.packed());
-                let opened = opened.filter(is_it);
-                let served = Served { image, offset, first, opened };
-                serve::mount(keepers.serve, &served, target.as_path())
+                self.serve((image.as_path(), *offset), first, target.as_path())
             }
             Action::Unpack { image, offset, tree, mark, says } => {
                 let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
@@ -330,6 +270,20 @@ impl Process {
             process::close_to_others();
         }
         Ok(())
+    }
+
+    /// Mounts a packed image, with the file that is open already if it is that.
+    fn serve(
+        &self,
+        (image, offset): (&Path, u64),
+        first: &[Text],
+        target: &Path,
+    ) -> Result<(), Errno> {
+        let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
+        let is_it = |it: &&PackedTree| it.path() == image && it.offset() == offset;
+        let opened = self.image.as_ref().and_then(|image| image.files.packed());
+        let served = Served { image, offset, first, opened: opened.filter(is_it) };
+        serve::mount(keepers.serve, &served, target)
     }
 
     /// Meets the other ranks of the step, if there are any.
@@ -499,66 +453,6 @@ impl Process {
         }
         Err(failure)
     }
-}
-
-fn unshare(uid: Map, gid: Map) -> Result<(), Errno> {
-    process::unshare_user_and_mounts()?;
-    // Without this the kernel refuses a group map of an unprivileged user (user_namespaces(7)).
-    file::write_setting("/proc/self/setgroups", "deny")?;
-    let map = |map: Map| format!("{} {} 1", map.inside, map.outside);
-    file::write_setting("/proc/self/uid_map", &map(uid))?;
-    file::write_setting("/proc/self/gid_map", &map(gid))
-}
-
-fn tmpfs(target: &Text, mode: u32, size: Option<&str>) -> Result<(), Errno> {
-    let mut options = format!("mode={mode:o}");
-    if let Some(size) = size {
-        options.push_str(",size=");
-        options.push_str(size);
-    }
-    let flags = MountFlags::MS_NOSUID | MountFlags::MS_NODEV;
-    mount::mount_filesystem("tmpfs", target.as_path(), flags, Path::new(&options))
-}
-
-/// Mounts what is empty, and the command's to use, where something is.
-fn conceal(path: &Text) -> Result<(), Errno> {
-    match tmpfs(path, 0o700, Some("1m")) {
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
-        result => result,
-    }
-}
-
-fn leave(by: EnterBy) -> Result<(), Errno> {
-    match by {
-        EnterBy::PivotRoot => mount::detach(Path::new(HOST)),
-        // The initial ramfs stays below, out of reach.
-        EnterBy::MoveMount => Ok(()),
-    }
-}
-
-fn restrict(capabilities: Capabilities) -> Result<(), Errno> {
-    process::set_no_new_privileges()?;
-    match capabilities {
-        Capabilities::Dropped => process::drop_capabilities(),
-        Capabilities::DroppedForRoot => {
-            process::bound_capabilities(0)?;
-            process::drop_capabilities()
-        }
-        Capabilities::Kept => Ok(()),
-        Capabilities::Exactly { kept, ambient } => {
-            process::bound_capabilities(kept.bits())?;
-            process::keep_capabilities(kept.bits(), ambient)
-        }
-    }
-}
-
-fn load(filter: &Filter) -> Result<(), Errno> {
-    let flag = |flag: &Flag| match flag {
-        Flag::Log => process::FILTER_LOG,
-        Flag::SpecAllow => process::FILTER_SPEC_ALLOW,
-    };
-    let flags = filter.flags.iter().map(flag).fold(0, |flags, flag| flags | flag);
-    process::load_filter(flags, filter.program.iter().map(|instruction| instruction.parts()))
 }
 
 fn assignment(variable: &Variable) -> OsString {

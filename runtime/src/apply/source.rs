@@ -2,7 +2,7 @@
 //!
 //! A child sources them inside, under all the restrictions of the command, and then becomes a shell
 //! that stops: by then the kernel has the environment that any other program would have got, and
-//! nothing is printed, quoted or read back (docs/decisions/0033).
+//! nothing is printed, quoted or read back (docs/decisions/0030).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

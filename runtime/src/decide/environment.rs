@@ -157,9 +157,9 @@ fn shell(image: &Image, tree: &Tree, notes: &mut Vec<Note>) -> Option<&'static s
         .into_iter()
         .find(|shell| matches!(tree.find(Path::new(shell)), Some((_, Kind::File))));
     if shell.is_none() && !config.skipped.is_empty() {
-        let lines = config.skipped.join("\n  ");
+        let lines = config.skipped.join("; ");
         notes.push(Note::warning(format!(
-            "{} sets variables by scripts, and the image has no /bin/sh to run them; not applied:\n  {lines}",
+            "{} sets variables by scripts, and the image has no /bin/sh to run them; not applied: {lines}",
             config.source
         )));
     }

@@ -1,7 +1,7 @@
 //! Where the command starts.
 //!
 //! What it writes by relative names must land where the caller expects it: in the current directory,
-//! or where an option or the image's own configuration says (docs/decisions/0031).
+//! or where an option or the image's own configuration says (docs/decisions/0028).
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

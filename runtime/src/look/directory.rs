@@ -52,10 +52,17 @@ impl DirectoryTree {
     ///
     /// The errno of open(2), readlink(2) or getdents64(2).
     pub fn open(path: &Path) -> Result<Self, Errno> {
-        let directory = Directory::open(path)?;
-        // Where /proc is not mounted, the longer way.
-        let root = directory.path().or_else(|_| path.canonicalize().map_err(|error| errno(&error)));
-        let tree = DirectoryTree::new(root?);
+        let (directory, root) = match Directory::open_known(path) {
+            Some(directory) => (directory, path.to_path_buf()),
+            None => {
+                let directory = Directory::open(path)?;
+                // Where /proc is not mounted, the longer way.
+                let longer = |_| path.canonicalize().map_err(|error| errno(&error));
+                let root = directory.path().or_else(longer)?;
+                (directory, root)
+            }
+        };
+        let tree = DirectoryTree::new(root);
         tree.remember_entries(Path::new("/"), &directory.entries()?)?;
         // Nobody else can have set it.
         let _ = tree.open.set(directory);

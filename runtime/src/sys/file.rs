@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -264,7 +264,10 @@ pub fn open_device(path: &Path) -> Result<Device, Errno> {
 ///
 /// The kernel gives the lowest number that is free (open(2)), so nothing has to be asked before.
 fn open(path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd, Errno> {
-    let file = nix::fcntl::open(path, flags, mode)?;
+    above_standard_streams(nix::fcntl::open(path, flags, mode)?)
+}
+
+fn above_standard_streams(file: OwnedFd) -> Result<OwnedFd, Errno> {
     if file.as_raw_fd() >= FIRST_OWN {
         return Ok(file);
     }
@@ -294,6 +297,20 @@ impl Directory {
     pub fn open(path: &Path) -> Result<Self, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         open(path, flags, Mode::empty()).map(Directory)
+    }
+
+    /// Opens a directory for reading by a path without symbolic links, dots and trailing slashes; such a
+    /// path is the one the kernel knows it by. Nothing, if the path is another one, or for any error.
+    pub fn open_known(path: &Path) -> Option<Self> {
+        let is_name = |name: &[u8]| !name.is_empty() && name != b"." && name != b"..";
+        let mut names = path.as_os_str().as_bytes().strip_prefix(b"/")?.split(|byte| *byte == b'/');
+        if !names.all(is_name) {
+            return None;
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let directory = openat2(AT_FDCWD, path, how).ok()?;
+        above_standard_streams(directory).ok().map(Directory)
     }
 
     /// The path the kernel knows it by, without symbolic links.

@@ -72,6 +72,21 @@ pub fn remount_read_only(target: &Path) -> Result<(), Errno> {
     mount(None::<&str>, target, None::<&str>, flags, None::<&str>)
 }
 
+/// Opens a directory as a place only, without following a link at its end; nothing if there is none, or
+/// something else.
+///
+/// # Errors
+///
+/// The errno of open(2).
+pub fn find_directory(path: &Path) -> Result<Option<OwnedFd>, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    match open(path, flags, Mode::empty()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Whether a path leads anywhere for this process (access(2)).
 pub fn is_in_reach(path: &Path) -> bool {
     access(path, AccessFlags::F_OK).is_ok()
