@@ -115,8 +115,8 @@ impl<'a> Blob<'a> {
         let reason = failure.reason.clone();
         match self.tries.wait(failure, endpoint.was_reached()) {
             Ok(wait) => {
-                if wait >= WORTH_A_WORD {
-                    let seconds = wait.as_secs();
+                if wait >= WORTH_A_WORD || reason.contains(TOO_SLOW) {
+                    let seconds = wait.as_secs_f32();
                     endpoint.notes().warn(&format!("{reason}; it is asked again in {seconds} s"));
                 }
                 thread::sleep(wait);
@@ -219,12 +219,23 @@ fn begin(answer: Answer, from: u64, size: u64) -> Result<(BodyReader<'static>, U
     }
     // It does not know how to begin in the middle.
     let mut body = answer.body;
-    let skipped = io::copy(&mut body.by_ref().take(from), &mut io::sink());
-    match skipped {
-        Ok(count) if count == from => Ok((body, answer.url)),
-        Ok(_) => Err(Failure::of(Kind::Again(None), format!("{server} has cut the connection"))),
-        Err(error) => Err(trouble::in_words(ureq::Error::from(error), &answer.url, None)),
+    let (mut left, mut pace) = (from, Pace::begin());
+    let mut buffer = [0; 16 << 10];
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = body
+            .read(&mut buffer[..most])
+            .map_err(|error| trouble::in_words(ureq::Error::from(error), &answer.url, None))?;
+        if count == 0 {
+            let reason = format!("{server} has cut the connection");
+            return Err(Failure::of(Kind::Again(None), reason));
+        }
+        if pace.count(count) == Verdict::Slow {
+            return Err(Failure::of(Kind::Again(None), format!("{server} {TOO_SLOW}")));
+        }
+        left -= count as u64;
     }
+    Ok((body, answer.url))
 }
 
 /// The first byte of `bytes 5-9/10`, and how many there are in all.
