@@ -354,6 +354,7 @@ fn record(title: &str, rows: &[(String, Tally)]) {
     let _turn = TURN.lock().unwrap();
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md");
     let page = fs::read_to_string(&path).unwrap();
+    let page = page.replace("\nNo record of the present code has been made yet.\n", "");
     let start = page.find(&format!("## {title}\n")).unwrap_or(page.len());
     let end = page[start..].find("\n## ").map_or(page.len(), |length| start + length + 1);
     fs::write(path, format!("{}{table}{}", &page[..start], &page[end..])).unwrap();
