@@ -456,8 +456,8 @@ impl Process {
         if command.as_bytes().is_empty() {
             return Err(Errno::ENOENT);
         }
-        let own = OsString::from(std::process::id().to_string());
-        let numbered = numbered.iter().map(|name| joined(name.as_os_str(), &own));
+        let own = || OsString::from(std::process::id().to_string());
+        let numbered = numbered.iter().map(|name| joined(name.as_os_str(), &own()));
         let environment = environment.iter().map(assignment).chain(numbered);
         let environment: Vec<OsString> = environment.collect();
         let image = process::ExecImage::new(

@@ -229,10 +229,9 @@ fn execute(
 /// for which process its sockets are (sd_listen_fds(3)).
 fn numbered(request: &Request, host: &Host, environment: &mut Vec<Variable>) -> Vec<Text> {
     const NAME: &str = "LISTEN_PID";
-    let own = host.pid().map(|pid| pid.to_string());
-    let is_own =
-        value(environment, NAME).is_some_and(|value| own.is_some_and(|own| value == &*own));
-    if request.pid.is_none() || !is_own {
+    let own = || host.pid().map(|pid| pid.to_string());
+    let named = value(environment, NAME).filter(|_| request.pid.is_some());
+    if !named.is_some_and(|named| own().is_some_and(|own| named == &*own)) {
         return Vec::new();
     }
     environment.retain(|variable| variable.name.as_bytes() != NAME.as_bytes());

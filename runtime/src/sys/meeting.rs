@@ -352,7 +352,10 @@ fn open_file(path: &Path, more: OFlag) -> Result<OwnedFd, Errno> {
     // What somebody else has put there is none of the caller's, whatever it says.
     let status = fstat(&file)?;
     let is_file = status.st_mode & libc::S_IFMT == SFlag::S_IFREG.bits();
-    let is_own = is_file && status.st_uid == super::effective_uid();
+    // By the number it has outside, or the one it has in a user namespace that was made since.
+    let is_callers =
+        status.st_uid == super::effective_uid() || status.st_uid == nix::unistd::geteuid().as_raw();
+    let is_own = is_file && is_callers;
     is_own.then_some(file).ok_or(Errno::EPERM)
 }
 
