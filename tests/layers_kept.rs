@@ -1,7 +1,7 @@
 //! `--overlay DIR`: what the command writes is there in the next run, and nowhere else.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -243,4 +243,46 @@ fn ranks_of_a_step_are_one_run_in_their_layer() {
     first.end();
     hrun([option.as_str(), image.to_str().unwrap(), "true"]).fails(&["uses it"]);
     second.end();
+}
+
+/// The process that has a file open, and is called so.
+fn holder(name: &str, file: &Path) -> Pid {
+    let inode = fs::metadata(file).unwrap().ino();
+    let has_it = |process: &Path| {
+        let mut open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+        let is_named = fs::read_to_string(process.join("comm")).is_ok_and(|it| it.trim() == name);
+        is_named && open.any(|entry| fs::metadata(entry.path()).is_ok_and(|it| it.ino() == inode))
+    };
+    let mut processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let found = processes.find(|process| has_it(process)).expect("the file is held");
+    Pid::from_raw(found.file_name().unwrap().to_str().unwrap().parse().unwrap())
+}
+
+#[test]
+fn one_run_after_another_is_not_refused() {
+    if lacks("root") {
+        return;
+    }
+    let (image, layer) = (real("bookworm"), Scratch::new());
+    let option = overlay(&layer.join("layer"));
+    let start = |script: &str| {
+        let words = [option.as_str(), image.to_str().unwrap(), "sh", "-c", script];
+        Live::start(&mut command(words))
+    };
+    let mut first = start("echo up; read line");
+    assert_eq!(first.next_line(), "up");
+    // What holds the layer is slow to see that all has ended.
+    let keeper = holder("hrun-layer", &layer.join("layer/lock"));
+    kill(keeper, Signal::SIGSTOP).unwrap();
+    first.say("\n");
+    assert_eq!(first.wait(), WaitStatus::Exited(first.pid(), 0));
+    let mut second = start("echo up");
+    until("the second run waits a little, or was refused", || {
+        let look = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", second.pid()));
+        let is_over = look("status").unwrap().contains("State:\tZ");
+        (is_over || look("wchan").unwrap().contains("nanosleep")).then_some(())
+    });
+    kill(keeper, Signal::SIGCONT).unwrap();
+    assert_eq!(second.next_line(), "up");
+    assert_eq!(second.wait(), WaitStatus::Exited(second.pid(), 0));
 }

@@ -157,7 +157,8 @@ fn wait_for(file: &OwnedFd) {
     }
 }
 
-fn is_zombie(pid: u32) -> bool {
+/// Whether a process has ended and only waits for its parent to hear of it.
+pub fn is_zombie(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:\tZ"))
 }
