@@ -178,8 +178,7 @@ impl Meeting {
         if !is_apart && let Some(joined) = join_same(&file, who.layout)? {
             return Ok((Some(same(file, None, joined)), Found::Same));
         }
-        let own = Namespaces::own_user()?;
-        let members = members(&contents);
+        let (own, members) = (Namespaces::own_user()?, members(&contents));
         // The kernel lets nobody join the namespace he is in.
         if members.iter().any(|member| member.namespaces.user == own) {
             return Ok((None, Found::Nobody));
