@@ -126,8 +126,7 @@ impl Meeting {
         let path = &below(&directory, Path::new(path.file_name().unwrap_or_default()));
         let started = meeting::start_time(std::process::id())?;
         let alone = |file, is_apart, others| {
-            let (namespaces, init, line, announced) = (None, None, None, None);
-            let path = path.clone();
+            let (namespaces, init, line, announced, path) = (None, None, None, None, path.clone());
             Meeting {
                 file,
                 path,
@@ -144,8 +143,8 @@ impl Meeting {
         };
         let same = |file, announced, joined: Joined| {
             let Joined { namespaces, init, line } = joined;
-            let (namespaces, is_apart, others) = (Some(namespaces), false, None);
-            let path = path.clone();
+            let (namespaces, is_apart, others, path) =
+                (Some(namespaces), false, None, path.clone());
             Meeting {
                 file,
                 path,
