@@ -126,8 +126,7 @@ impl Meeting {
         let path = &below(&directory, Path::new(path.file_name().unwrap_or_default()));
         let started = meeting::start_time(std::process::id())?;
         let alone = |file, is_apart, others| {
-            let (namespaces, init, line, announced) = (None, None, None, None);
-            let path = path.clone();
+            let (namespaces, init, line, announced, path) = (None, None, None, None, path.clone());
             Meeting {
                 file,
                 path,
@@ -144,8 +143,8 @@ impl Meeting {
         };
         let same = |file, announced, joined: Joined| {
             let Joined { namespaces, init, line } = joined;
-            let (namespaces, is_apart, others) = (Some(namespaces), false, None);
-            let path = path.clone();
+            let (namespaces, is_apart, others, path) =
+                (Some(namespaces), false, None, path.clone());
             Meeting {
                 file,
                 path,
@@ -178,8 +177,7 @@ impl Meeting {
         if !is_apart && let Some(joined) = join_same(&file, who.layout)? {
             return Ok((Some(same(file, None, joined)), Found::Same));
         }
-        let own = Namespaces::own_user()?;
-        let members = members(&contents);
+        let (own, members) = (Namespaces::own_user()?, members(&contents));
         // The kernel lets nobody join the namespace he is in.
         if members.iter().any(|member| member.namespaces.user == own) {
             return Ok((None, Found::Nobody));

@@ -227,11 +227,10 @@ impl Process {
                 self.serve((image.as_path(), *offset), first, target.as_path())
             }
             Action::Unpack { image, offset, tree, mark, says } => {
-                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-                let (image, tree) = ((image.as_path(), *offset), tree.as_path());
-                let tell = self.tell(Purpose::Copy);
-                let held = unpack::hold(keepers.unpack, image, tree, mark, (*says, tell))?;
-                self.copy = Some((held, tree.to_path_buf()));
+                let (image, tell) = ((image.as_path(), *offset), self.tell(Purpose::Copy));
+                let unpack = self.keepers.ok_or(Errno::ENOSYS)?.unpack;
+                let held = unpack::hold(unpack, image, tree.as_path(), mark, (*says, tell))?;
+                self.copy = Some((held, tree.as_path().to_path_buf()));
                 Ok(())
             }
             Action::Outlive { tree, stage } => {
@@ -240,20 +239,12 @@ impl Process {
                 unpack::leave(keepers.outlive, tree.as_path(), stage.as_path(), held)
             }
             Action::Hold { file, stage, waits } => {
-                let keepers = self.keepers.ok_or(Errno::ENOSYS)?;
-                let tell = waits.then(|| self.tell(Purpose::Layer));
-                let file = file.as_path();
-                self.layer = hold::hold(keepers.keep, file, stage.as_path(), tell)
-                    .inspect_err(|_| self.holder = hold::holder(file))?;
-                Ok(())
+                self.hold(file.as_path(), stage.as_path(), *waits)
             }
             Action::Overlay { target, below, layer, no_exec } => {
                 let below = below.as_ref().map(|below| self.outside(below));
                 overlay::mount(target.as_path(), below.as_deref(), layer.as_ref(), *no_exec)?;
-                match self.layer.take() {
-                    Some(held) => held.ends_with(target.as_path()),
-                    None => Ok(()),
-                }
+                self.layer.take().map_or(Ok(()), |held| held.ends_with(target.as_path()))
             }
             Action::ReadOnly { target, recursive, by } => {
                 self.read_only(target.as_path(), *recursive, *by)
@@ -276,6 +267,15 @@ impl Process {
                 self.execute(arguments, search, environment, numbered)
             }
         }
+    }
+
+    /// Holds a layer, or finds out which process does.
+    fn hold(&mut self, file: &Path, stage: &Path, waits: bool) -> Result<(), Errno> {
+        let keep = self.keepers.ok_or(Errno::ENOSYS)?.keep;
+        let tell = waits.then(|| self.tell(Purpose::Layer));
+        let held = hold::hold(keep, file, stage, tell);
+        self.layer = held.inspect_err(|_| self.holder = hold::holder(file))?;
+        Ok(())
     }
 
     /// Who is told of a long wait.

@@ -231,7 +231,7 @@ fn numbered(request: &Request, host: &Host, environment: &mut Vec<Variable>) -> 
     const NAME: &str = "LISTEN_PID";
     let own = || host.pid().map(|pid| pid.to_string());
     let named = value(environment, NAME).filter(|_| request.pid.is_some());
-    if !named.is_some_and(|named| own().is_some_and(|own| named == &*own)) {
+    if named.is_none_or(|named| own().is_none_or(|own| named != &*own)) {
         return Vec::new();
     }
     environment.retain(|variable| variable.name.as_bytes() != NAME.as_bytes());

@@ -147,7 +147,11 @@ mod tests {
         let outlive =
             Action::Outlive { tree: "/tmp/hrun-images-1000/7".into(), stage: "/srv".into() };
         let start = Action::ChangeDirectory { path: "/".into() };
+        let file = "/scratch/layer/lock".into();
+        let hold = Action::Hold { file, stage: "/srv".into(), waits: false };
         let remedies = [
+            (&hold, "--overlay-wait"),
+            (&hold, "a local disk"),
             (&serve, "chmod 666 /dev/fuse"),
             (&serve, "ulimit -u"),
             (&unpack, "--unpack=DIR"),

@@ -381,7 +381,7 @@ impl Merge {
             |other: &Write| std::mem::discriminant(other) == std::mem::discriminant(&write);
         if let Some(before) = self.request.write.as_ref().filter(|_| on)
             && matches!((&before.value, &write), (Write::Layer(one), Write::Layer(two)) if one != two)
-            && same_layer(&before.origin, origin)
+            && parse::same_layer(&before.origin, origin)
         {
             let reason = format!("there is one layer only, and {} has named it", before.origin);
             return Err(Error::new(format!("use {origin}"), reason).hint(
@@ -393,7 +393,7 @@ impl Merge {
             return Ok(());
         }
         if let Some(before) = &self.request.write
-            && same_layer(&before.origin, origin)
+            && parse::same_layer(&before.origin, origin)
             && !same_kind(&before.value)
         {
             let reason = format!("it contradicts {}", before.origin);
@@ -405,8 +405,10 @@ impl Merge {
     }
 
     fn add_drop_env(&mut self, glob: &OsStr, layer: &Layer, origin: &Origin) {
-        let same =
-            self.drop_env_layer.as_ref().is_some_and(|before| same_kind_of_layer(before, layer));
+        let same = self
+            .drop_env_layer
+            .as_ref()
+            .is_some_and(|before| parse::same_kind_of_layer(before, layer));
         if !same {
             self.request.drop_env = None;
         }
@@ -506,21 +508,4 @@ fn origin(setting: &Setting) -> Origin {
         Given::On | Given::Off => row.written(None),
     };
     Origin::Setting { option, layer: setting.layer.clone() }
-}
-
-fn same_layer(one: &Origin, other: &Origin) -> bool {
-    match (one, other) {
-        (Origin::Setting { layer: one, .. }, Origin::Setting { layer: other, .. }) => {
-            same_kind_of_layer(one, other)
-        }
-        _ => false,
-    }
-}
-
-fn same_kind_of_layer(one: &Layer, other: &Layer) -> bool {
-    match (one, other) {
-        (Layer::CommandLine, Layer::CommandLine) | (Layer::Variable(_), Layer::Variable(_)) => true,
-        (Layer::Config { file: one, .. }, Layer::Config { file: other, .. }) => one == other,
-        _ => false,
-    }
 }

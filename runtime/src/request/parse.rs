@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{Bind, Device, EnvEdit, Format, Given, Mpi, Wanted};
 use crate::cdi::QualifiedName;
 use crate::look::kernel::Feature;
+use crate::origin::{Layer, Origin};
 
 /// The error says what is wrong with the value.
 type Parsed<T> = Result<T, String>;
@@ -380,6 +381,24 @@ pub(super) fn format(value: &OsStr, oci: bool) -> Parsed<Format> {
         Some("json") => Ok(Format::Json),
         Some("oci") if oci => Ok(Format::Oci),
         _ => Err(format!("'{}' is not a format it knows", value.display())),
+    }
+}
+
+/// Whether two settings come from the same place.
+pub(super) fn same_layer(one: &Origin, other: &Origin) -> bool {
+    match (one, other) {
+        (Origin::Setting { layer: one, .. }, Origin::Setting { layer: other, .. }) => {
+            same_kind_of_layer(one, other)
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn same_kind_of_layer(one: &Layer, other: &Layer) -> bool {
+    match (one, other) {
+        (Layer::CommandLine, Layer::CommandLine) | (Layer::Variable(_), Layer::Variable(_)) => true,
+        (Layer::Config { file: one, .. }, Layer::Config { file: other, .. }) => one == other,
+        _ => false,
     }
 }
 

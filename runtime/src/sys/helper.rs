@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{self, Pid};
 
 use super::detached::{self, Link};
-use super::process::{self, Alone, in_background, in_background_alone};
+use super::process::{self, Alone, ExecImage, in_background, in_background_alone};
 
 /// What a helper is like.
 #[derive(Clone, Copy, Debug)]
@@ -225,4 +225,25 @@ pub fn fill_standard_streams() {
     }
     // It is one of the standard streams itself: the lowest that was closed.
     super::file::leave_open(null);
+}
+
+impl Alone {
+    /// Executes a program in a child process: one of the container, and no helper. It does if the child
+    /// finds itself ready.
+    ///
+    /// # Errors
+    ///
+    /// The errno of fork(2).
+    pub fn execute(
+        self,
+        program: &Path,
+        image: &ExecImage,
+        is_ready: impl FnOnce() -> bool,
+    ) -> Result<Pid, Errno> {
+        self.start(|| {
+            if is_ready() {
+                image.execute(program);
+            }
+        })
+    }
 }

@@ -353,27 +353,6 @@ impl Alone {
     }
 }
 
-impl Alone {
-    /// Executes a program in a child process: one of the container, and no helper. It does if the child
-    /// finds itself ready.
-    ///
-    /// # Errors
-    ///
-    /// The errno of fork(2).
-    pub fn execute(
-        self,
-        program: &Path,
-        image: &ExecImage,
-        is_ready: impl FnOnce() -> bool,
-    ) -> Result<unistd::Pid, Errno> {
-        self.start(|| {
-            if is_ready() {
-                image.execute(program);
-            }
-        })
-    }
-}
-
 /// Sends a signal by its number, which may be one of those without a name.
 pub fn send(process: unistd::Pid, signal: i32) {
     // SAFETY: kill takes numbers only.
