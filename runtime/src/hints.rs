@@ -1,6 +1,7 @@
 //! What to do about a failed step: one pure, tested table.
 
 mod limits;
+mod machines;
 mod packed;
 mod scripts;
 
@@ -331,8 +332,8 @@ const HINTS: &[Hint] = &[
             let Format::Elf { machine } = facts.program.format else { return String::new() };
             format!(
                 "the program is for {}, this machine is {}: get the image for this architecture",
-                machine_name(machine),
-                machine_name(facts.machine)
+                machines::name(machine),
+                machines::name(facts.machine)
             )
         },
     },
@@ -504,22 +505,6 @@ fn apparmor_profile(facts: &Facts) -> String {
          \x20   profile hrun {hrun} flags=(unconfined) {{ userns, }}\n\
          and to load it: apparmor_parser -r /etc/apparmor.d/hrun"
     )
-}
-
-/// The usual name of a machine number of elf(5).
-fn machine_name(machine: u16) -> String {
-    let name = match machine {
-        3 => "i386",
-        20 | 21 => "ppc64le",
-        22 => "s390x",
-        40 => "32-bit ARM",
-        62 => "x86_64",
-        183 => "aarch64",
-        243 => "riscv64",
-        258 => "loongarch64",
-        _ => return format!("machine {machine}"),
-    };
-    name.to_owned()
 }
 
 #[cfg(test)]
