@@ -299,9 +299,8 @@ impl Merge {
             let option = options::row(setting.name).long;
             Error::new(format!("use option --{option}"), reason).asked_by(&origin)
         };
-        let on = setting.given != Given::Off;
+        let (on, value) = (setting.given != Given::Off, setting.given.value());
         let flag = || on.then(|| origin.clone());
-        let value = setting.given.value();
         let expand = !self.env_is_literal;
         let absolute = || parse::absolute(value).map_err(refuse);
         let request = &mut self.request;
