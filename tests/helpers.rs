@@ -59,7 +59,9 @@ fn helpers_are_closed_in_every_kind_of_start() {
     let (image, place) = (image(), Scratch::new());
     let packed = Packed::new(image.path(), &[]);
     let unpack = format!("--unpack={}", place.path().display());
+    let layer = format!("--overlay={}", place.join("layer").display());
     for rights in RIGHTS {
+        all_are_closed(&["hrun-layer"], &contained(rights, &[&layer]), image.path());
         all_are_closed(&["hrun-image"], &contained(rights, &[]), &packed.path);
         all_are_closed(&["hrun-copy"], &contained(rights, &[&unpack]), &packed.path);
         all_are_closed(&["hrun-init", "hrun-ear"], &contained(rights, &["--pid"]), image.path());

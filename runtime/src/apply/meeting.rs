@@ -141,23 +141,9 @@ impl Meeting {
                 others,
             }
         };
-        let same = |file, announced, joined: Joined| {
-            let Joined { namespaces, init, line } = joined;
-            let (namespaces, is_apart, others, path) =
-                (Some(namespaces), false, None, path.clone());
-            Meeting {
-                file,
-                path,
-                tell,
-                who,
-                announced,
-                is_apart,
-                started,
-                namespaces,
-                init,
-                line,
-                others,
-            }
+        let same = |file, announced, Joined { namespaces, init, line }: Joined| {
+            let namespaces = Some(namespaces);
+            Meeting { announced, namespaces, init, line, ..alone(file, false, None) }
         };
         match Locked::open(path, Hold::Shared, tell)? {
             Some(file) => {

@@ -45,8 +45,8 @@ pub(super) fn inside(tree: &Contents) -> Result<Option<Config>> {
     if is(OLD_ENVIRONMENT, Kind::File) && OLD_FILES.iter().any(is_there) {
         return old_singularity(tree).map(Some);
     }
-    // As files, of which nobody but enroot reads the start script: a directory is asked no more than it
-    // has to be.
+    // Enroot keeps its images in squashfs files, and to ask a directory as well would cost every start a
+    // system call.
     match tree {
         Contents::Packed(_) => enroot(tree),
         Contents::Directory(_) => Ok(None),
