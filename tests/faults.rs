@@ -318,6 +318,8 @@ fn whatever_call_of_an_import_fails_the_store_is_sound() {
         let removed = store.himage(["remove", "app"]);
         match (sound.status, removed.status) {
             (Some(0), Some(0)) => verdict,
+            // Nothing was taken up again then, so there may be nothing to remove.
+            (Some(0), _) if verdict.is_err() => verdict,
             _ => Err(Flaw(format!("not sound: {}{}", sound.stderr, removed.stderr))),
         }
     });
